@@ -1,0 +1,89 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= $(VENV)/bin/python
+BIN := $(VENV)/bin
+STUBS := client/tierwise/v1
+PROTOS := $(shell cd proto && find tierwise -name '*.proto' | sort)
+BASELINE := proto/released.binpb
+CATALOG ?= utterances
+LISTEN ?= 127.0.0.1:50051
+
+export TIERWISE_CACHE_DIR ?= $(CURDIR)/.cache
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: install encoder ## Set everything up, start a server and watch prompts being routed
+	$(BIN)/python tests/demo.py
+
+.PHONY: install
+install: $(VENV)/installed ## Create the virtual environment and install the project with its tools
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install -q -c constraints.txt torch
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[server,encoder,dev]'
+	@touch $@
+
+.PHONY: encoder
+encoder: install ## Build the default encoder, unless it is there
+	$(BIN)/tierwise encoder build --if-missing
+
+.PHONY: run
+run: encoder ## Serve the shipped catalog on localhost
+	$(BIN)/tierwise serve --listen $(LISTEN) --catalog $(CATALOG)
+
+.PHONY: test
+test: install ## Run every test, with the real encoder
+	$(PYTHON) -m pytest
+
+.PHONY: check
+check: contract lint eval-files ## Check the contract, the code and the catalog's files
+
+.PHONY: lint
+lint: install ## Check format, style, imports and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+.PHONY: format
+format: install ## Bring the code into its format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: contract
+contract: install ## Lint the contract, compare it with the released one, and the stubs with it
+	$(BIN)/buf lint proto
+	$(BIN)/buf format proto --diff --exit-code
+	$(BIN)/buf breaking proto --against $(BASELINE)
+	@rm -rf .stubs.old && cp -r $(STUBS) .stubs.old && $(MAKE) --no-print-directory -s proto; \
+	  diff -rq -x __pycache__ .stubs.old $(STUBS); code=$$?; rm -rf .stubs.old; exit $$code
+
+.PHONY: eval-files
+eval-files: encoder ## Check the shipped catalog and run its held-out cases
+	$(BIN)/tierwise check $(CATALOG)
+	$(BIN)/tierwise evaluate --catalog $(CATALOG)
+
+.PHONY: bench
+bench: encoder ## Run the benchmarks (EVAL_DATA=folder adds those on public data)
+	$(PYTHON) tests/benchmarks/run.py $(if $(EVAL_DATA),--eval-data $(EVAL_DATA))
+
+.PHONY: proto
+proto: install ## Regenerate the gRPC stubs from proto/
+	rm -rf $(STUBS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTHON) -m grpc_tools.protoc -I proto --python_out=client --grpc_python_out=client \
+	    --mypy_out=quiet:client --mypy_grpc_out=quiet:client $(PROTOS)
+	@for f in $(STUBS)/*_pb2_grpc.py; do case $$f in *_service_pb2_grpc.py) ;; *) rm $$f $${f}i;; esac; done
+	@echo '"""Generated from proto/tierwise/v1. Run make proto."""' > $(STUBS)/__init__.py
+
+.PHONY: release-proto
+release-proto: install ## Record the contract as released: what later changes must not break
+	$(BIN)/buf build proto --exclude-source-info -o $(BASELINE)
+
+.PHONY: clean
+clean: ## Remove what was built, the virtual environment and caches included
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache dist .hypothesis

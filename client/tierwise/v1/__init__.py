@@ -1,0 +1,1 @@
+"""Generated from proto/tierwise/v1. Run make proto."""
