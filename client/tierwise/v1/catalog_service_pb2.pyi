@@ -169,7 +169,7 @@ class Tier(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     MODEL_COUNT_FIELD_NUMBER: _builtins.int
     tier_id: _builtins.str
-    """Identifier, unique in the catalog. Matches `[a-z][a-z0-9-]{0,62}`."""
+    """Identifier, unique in the catalog. Matches `[a-z][a-z0-9-]{0,63}`."""
     rank: _builtins.int
     """Place in the order, from 0 for the cheapest."""
     description: _builtins.str
@@ -210,7 +210,7 @@ class Task(_message.Message):
     SOURCE_FILE_FIELD_NUMBER: _builtins.int
     SOURCE_LINE_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
-    """Identifier, unique in the catalog. Matches `[a-z][a-z0-9-]{0,62}`."""
+    """Identifier, unique in the catalog. Matches `[a-z][a-z0-9-]{0,63}`."""
     description: _builtins.str
     """What the task is, in the words of whoever wrote the file."""
     score_threshold: _builtins.float

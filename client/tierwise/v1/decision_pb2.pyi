@@ -186,9 +186,9 @@ class Decision(_message.Message):
     did, or when something before it did.
     """
     score: _builtins.float
-    """The number that the threshold applies to: the score of the chosen tier,
-    or of the best one when none was accepted; higher is better. Absent when
-    the prompt was not compared with utterances.
+    """The number that the threshold applies to: the score of the best tier,
+    which is the chosen one unless a tie went to another; higher is better.
+    Absent when the prompt was not compared with utterances.
     """
     score_threshold: _builtins.float
     """What `score` had to reach. Absent when `score` is."""
@@ -197,8 +197,9 @@ class Decision(_message.Message):
     Absent with one tier, or when `score` is.
     """
     similarity: _builtins.float
-    """Cosine of the prompt and the nearest utterance of the best task, from -1
-    to 1; higher is closer. Absent when `score` is.
+    """Cosine of the prompt and the nearest utterance of the task, or of the best
+    task when none was accepted; from -1 to 1, higher is closer. Absent when
+    `score` is.
     """
     scorer_id: _builtins.str
     """Formula that made `score`, with a hash of its parameters. Empty when

@@ -239,7 +239,9 @@ class Flip(_message.Message):
     TIER_ID_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
-    """Catalog-wide threshold from which on the decision is another."""
+    """Threshold of the best task at which the decision changes: above it, when
+    the comparison with utterances decided; below it, when it did not.
+    """
     tier_id: _builtins.str
     """Tier that would have been chosen."""
     task_id: _builtins.str

@@ -118,7 +118,7 @@ class Model(_message.Message):
     REQUEST_LIMIT_PER_MINUTE_FIELD_NUMBER: _builtins.int
     TOKEN_LIMIT_PER_MINUTE_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
-    """Identifier, unique in the catalog. Matches `[a-z][a-z0-9-]{0,62}`."""
+    """Identifier, unique in the catalog. Matches `[a-z][a-z0-9-]{0,63}`."""
     provider_id: _builtins.str
     """Provider that serves the model, in kebab-case. A string rather than an
     enum because operators add providers by editing files.

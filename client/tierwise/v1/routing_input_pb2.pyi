@@ -216,8 +216,8 @@ class RoutingInput(_message.Message):
     """What to rank models by within the tier. Unspecified means cost."""
     cost_quality_dial: _builtins.float
     """Leans the decision, from 0 (cheaper) to 1 (better). Absent means 0.5: the
-    thresholds of the catalog as they are. A higher value never leads to a
-    lower tier for the same prompt.
+    thresholds of the catalog as they are. Where the catalog settles ties
+    upwards, a higher value never leads to a lower tier for the same prompt.
     """
     rules_only: _builtins.bool
     """Decides by pins, rules and defaults alone, without embedding the prompt."""

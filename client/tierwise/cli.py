@@ -1,0 +1,93 @@
+"""The command `tierwise`: finds the subcommand and hands it the rest of the line.
+
+Commands that talk to a router live in `tierwise.commands`; those that need the server package are
+found through the entry-point group `tierwise.commands`, so that this package never imports it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from typing import cast
+
+from tierwise import __version__
+from tierwise.commands import explain, reload, route
+from tierwise.errors import ConfigurationError, RouterError, TierwiseError
+
+Command = Callable[[Sequence[str]], int]
+
+CLIENT_COMMANDS: dict[str, Command] = {
+    "route": route.main,
+    "explain": explain.main,
+    "reload": reload.main,
+}
+
+SUMMARIES = {
+    "route": "decide which tier should answer a prompt",
+    "explain": "decide, and show the evidence and what would flip the decision",
+    "reload": "make a server read its catalog files again",
+    "serve": "run the routing service",
+    "check": "report everything that is wrong with a catalog's files",
+    "evaluate": "run held-out cases or a labelled file against a catalog",
+    "encoder": "build the encoder that prompts are embedded with",
+    "init": "write a small catalog to start from",
+}
+SERVER_COMMANDS = tuple(name for name in SUMMARIES if name not in CLIENT_COMMANDS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, 1 for a failure, 2 for misuse."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(_help())
+        return 0 if words else 2
+    if words[0] in {"-V", "--version", "version"}:
+        print(f"tierwise {__version__}")
+        return 0
+    try:
+        return _find(words[0])(words[1:])
+    except TierwiseError as error:
+        _complain(words[0], error)
+        return 2 if isinstance(error, ConfigurationError) else 1
+    except BrokenPipeError:
+        # The reader of the output went away, as `head` does; that is no failure.
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _find(name: str) -> Command:
+    if name in CLIENT_COMMANDS:
+        return CLIENT_COMMANDS[name]
+    for entry in entry_points(group="tierwise.commands", name=name):
+        try:
+            return cast("Command", entry.load())
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"needs {error.name}, which is not installed: pip install 'tierwise[server]'"
+            ) from error
+    if name in SERVER_COMMANDS:
+        raise ConfigurationError("needs the server: pip install 'tierwise[server]'")
+    raise ConfigurationError(
+        f"no such command; `tierwise --help` lists them: {', '.join(SUMMARIES)}"
+    )
+
+
+def _complain(name: str, error: TierwiseError) -> None:
+    code = f"{error.code.name}: " if isinstance(error, RouterError) else ""
+    print(f"tierwise {name}: {code}{error}", file=sys.stderr)
+    if isinstance(error, RouterError):
+        for line in error.details:
+            print(f"  {line}", file=sys.stderr)
+
+
+def _help() -> str:
+    lines = ["usage: tierwise COMMAND ...", "", "commands:"]
+    lines += [f"  {name:<10} {summary}" for name, summary in SUMMARIES.items()]
+    return "\n".join([*lines, "", "`tierwise COMMAND --help` shows a command's options."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The Tierwise service: decides which model tier should answer a prompt."""

@@ -1,0 +1,140 @@
+"""Owns the catalog as the rest of the server sees it: one immutable value.
+
+It knows nothing of files beyond the place that each part came from, and nothing of vectors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from tierwise_server.catalog.cases import Case
+from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
+from tierwise_server.catalog.registry import Model
+from tierwise_server.catalog.rules import RuleBook
+
+DEFAULT_THRESHOLD: Final = 0.4
+"""Score that a task needs when the files don't say."""
+
+DEFAULT_MARGIN: Final = 0.02
+"""Margin below which two tiers are tied when the files don't say."""
+
+DEFAULT_LANGUAGES: Final = ("en",)
+"""Languages that the encoder handles when the files don't say."""
+
+
+class TieBreak(StrEnum):
+    """Where a prompt goes when two tiers are closer than the margin."""
+
+    HIGHER = "higher"
+    """To the higher of the two."""
+    DEFAULT = "default"
+    """To the default tier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utterance:
+    """One example prompt of a task."""
+
+    text: str
+    """Without white space at either end; never empty."""
+    task_index: int
+    """Position of its task in `Catalog.tasks`."""
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A named group of similar utterances inside one tier."""
+
+    id: TaskId
+    index: int
+    """Position in `Catalog.tasks`."""
+    tier: TierId
+    description: str
+    threshold: float | None
+    """Score that this task needs. None means the tier's; see `Catalog.threshold_of`."""
+    utterances: tuple[Utterance, ...]
+    """At least one."""
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """A level of capability and price."""
+
+    id: TierId
+    rank: int
+    """Position in `Catalog.tiers`; 0 is the cheapest."""
+    description: str
+    """Empty when the file has none."""
+    threshold: float | None
+    """Score that the tier's tasks need. None means the catalog's."""
+    tasks: tuple[Task, ...]
+    """At least one."""
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Everything that operators edit, checked as a whole."""
+
+    tiers: tuple[Tier, ...]
+    """Cheapest first; at least one."""
+    default_tier: TierId
+    encoder: str | None
+    """Model id of the encoder that the thresholds were tuned for. None means not stated."""
+    threshold: float
+    """Score that a task needs unless it or its tier says otherwise."""
+    margin: float
+    """Two tiers whose scores are closer than this are tied."""
+    tie: TieBreak
+    languages: tuple[str, ...]
+    """ISO 639-1 codes that the encoder handles; others go to the default tier."""
+    rules: RuleBook
+    models: tuple[Model, ...]
+    """In the order of the file. Empty means that decisions carry no model."""
+    baseline_model: ModelId | None
+    """Model of the counterfactual. None means the dearest of the top tier by resolved prices."""
+    cases: tuple[Case, ...]
+    content_revision: str
+    """Hex hash of everything but cases and locations; formatting changes nothing."""
+
+    tasks: tuple[Task, ...] = field(init=False, repr=False, compare=False)
+    """Tasks of all tiers, tier by tier."""
+    utterances: tuple[Utterance, ...] = field(init=False, repr=False, compare=False)
+    """Utterances of all tasks, task by task."""
+    tier_by_id: Mapping[TierId, Tier] = field(init=False, repr=False, compare=False)
+    task_by_id: Mapping[TaskId, Task] = field(init=False, repr=False, compare=False)
+    model_by_id: Mapping[ModelId, Model] = field(init=False, repr=False, compare=False)
+    models_by_tier: Mapping[TierId, tuple[Model, ...]] = field(
+        init=False, repr=False, compare=False
+    )
+    """Has an entry for every tier."""
+
+    def __post_init__(self) -> None:
+        """Derives the flat lists and the lookups, so that they can't disagree with the tiers."""
+        tasks = tuple(task for tier in self.tiers for task in tier.tasks)
+        derived: dict[str, object] = {
+            "tasks": tasks,
+            "utterances": tuple(one for task in tasks for one in task.utterances),
+            "tier_by_id": MappingProxyType({tier.id: tier for tier in self.tiers}),
+            "task_by_id": MappingProxyType({task.id: task for task in tasks}),
+            "model_by_id": MappingProxyType({model.id: model for model in self.models}),
+            "models_by_tier": MappingProxyType(
+                {
+                    tier.id: tuple(model for model in self.models if model.tier == tier.id)
+                    for tier in self.tiers
+                }
+            ),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def threshold_of(self, task: Task) -> float:
+        """Returns the score that the task needs: its own, else its tier's, else the catalog's."""
+        if task.threshold is not None:
+            return task.threshold
+        tier_threshold = self.tier_by_id[task.tier].threshold
+        return self.threshold if tier_threshold is None else tier_threshold

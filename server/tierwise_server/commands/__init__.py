@@ -1,0 +1,1 @@
+"""The commands that need the server package; each parses its line, acts and prints."""

@@ -1,0 +1,40 @@
+"""`tierwise serve`: runs the routing service."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+from tierwise_server.grpc_api.app import RoutingServer
+from tierwise_server.parts import ServeError
+from tierwise_server.settings import Settings, read_settings, settings_parser
+from tierwise_server.telemetry import configure_logging
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command and returns its exit status."""
+    settings = read_settings(
+        settings_parser("tierwise serve", "Runs the routing service until SIGTERM or SIGINT."), argv
+    )
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        asyncio.run(_serve(settings))
+    except ServeError as error:
+        print(f"tierwise serve: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    server = RoutingServer(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.ask_to_stop)
+    try:
+        await server.start()
+        print(f"tierwise: serving on port {server.port}", flush=True)
+        await server.wait()
+    finally:
+        await server.stop()

@@ -1,0 +1,1 @@
+"""Pure functions from a request and a snapshot to a decision."""

@@ -1,0 +1,278 @@
+"""Decides on a tier: pins, override rules, utterances, default rules, defaults, in that order.
+
+Deciding has two halves, so that a prompt is embedded only when nothing before needs no vector:
+`open_decision` tries what comes before the comparison with utterances, `close_decision` does the
+rest. Both are pure functions of their arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tierwise_server.catalog.ids import ModelId, TierId
+from tierwise_server.catalog.model import Catalog, Task, Tier, TieBreak
+from tierwise_server.catalog.registry import Capability
+from tierwise_server.catalog.rules import Rule, RuleSubject
+from tierwise_server.deciding.bounds import TierBounds, check_request
+from tierwise_server.deciding.decision import DecisionKind, Verdict
+from tierwise_server.deciding.request import RoutingRequest
+from tierwise_server.deciding.semantic import (
+    Abstention,
+    SemanticOutcome,
+    TierScore,
+    decide_semantically,
+)
+from tierwise_server.scoring.scorer import Scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A decision as far as it can be made without a vector."""
+
+    request: RoutingRequest
+    bounds: TierBounds
+    subject: RuleSubject
+    language: str
+    """Language that was stated or detected; empty when neither."""
+    required_capabilities: frozenset[Capability]
+    """What override rules that matched ask of the model."""
+    verdict: Verdict | None = None
+    """The decision, when a pin or an override rule made it."""
+    abstention: Abstention | None = None
+    """Why no vector is wanted although nothing has decided."""
+
+    @property
+    def needs_vector(self) -> bool:
+        """Whether the prompt has to be embedded to go on."""
+        return self.verdict is None and self.abstention is None
+
+
+def open_decision(catalog: Catalog, request: RoutingRequest, language: str) -> Opening:
+    """Tries pins and override rules.
+
+    Args:
+        catalog: The catalog to decide by.
+        request: What to decide on.
+        language: ISO 639-1 code that was stated or detected; empty when not known.
+
+    Raises:
+        RequestError: The request names what the catalog does not have, or contradicts itself.
+    """
+    bounds = check_request(catalog, request)
+    subject = catalog.rules.subject(
+        text=request.text,
+        task_tag=request.task_tag,
+        language=language,
+        attachments=request.attachments,
+    )
+    capabilities, deciding_rule = _override_rules(catalog, subject)
+    verdict = _pinned(catalog, request, capabilities)
+    if verdict is None and deciding_rule is not None:
+        verdict = _by_rule(catalog, deciding_rule, bounds, capabilities, DecisionKind.OVERRIDE_RULE)
+    abstention = None
+    if verdict is None and request.rules_only:
+        abstention = Abstention.RULES_ONLY
+    elif verdict is None and language and language not in catalog.languages:
+        abstention = Abstention.LANGUAGE
+    return Opening(
+        request=request,
+        bounds=bounds,
+        subject=subject,
+        language=language,
+        required_capabilities=capabilities,
+        verdict=verdict,
+        abstention=abstention,
+    )
+
+
+def close_decision(catalog: Catalog, opening: Opening, scores: Scores | None) -> Verdict:
+    """Finishes a decision with the scores of the prompt, or without where none are needed."""
+    if opening.verdict is not None:
+        return opening.verdict
+    if scores is None:
+        return _by_default(catalog, opening, None, None)
+    outcome = semantic_outcome(catalog, opening.request, scores)
+    if outcome.chosen is None:
+        similarity = float(scores.task_similarities[outcome.best.task])
+        return _by_default(catalog, opening, outcome, similarity)
+    return _by_utterances(catalog, opening, outcome, outcome.chosen, scores)
+
+
+def tier_scores(catalog: Catalog, scores: Scores) -> list[TierScore]:
+    """Returns each tier's showing, cheapest first."""
+    tiers: list[TierScore] = []
+    start = 0
+    for tier, score in zip(catalog.tiers, scores.tier_scores.tolist(), strict=True):
+        end = start + len(tier.tasks)
+        task = start + int(np.argmax(scores.task_scores[start:end]))
+        threshold = catalog.threshold_of(catalog.tasks[task])
+        tiers.append(TierScore(rank=tier.rank, score=score, task=task, threshold=threshold))
+        start = end
+    return tiers
+
+
+def semantic_outcome(catalog: Catalog, request: RoutingRequest, scores: Scores) -> SemanticOutcome:
+    """Returns what the comparison with utterances says, the request's dial applied."""
+    previous = request.previous_tier
+    return decide_semantically(
+        tier_scores(catalog, scores),
+        margin=catalog.margin,
+        tie_goes_up=catalog.tie is TieBreak.HIGHER,
+        default_rank=catalog.tier_by_id[catalog.default_tier].rank,
+        dial=request.dial,
+        previous_rank=catalog.tier_by_id[TierId(previous)].rank if previous else None,
+    )
+
+
+def _override_rules(
+    catalog: Catalog, subject: RuleSubject
+) -> tuple[frozenset[Capability], Rule | None]:
+    """Returns what matching rules require, up to the first that decides, and that rule."""
+    capabilities: frozenset[Capability] = frozenset()
+    for rule in catalog.rules.override:
+        if rule.matches(subject):
+            capabilities |= rule.then.required_capabilities
+            if rule.then.has_target:
+                return capabilities, rule
+    return capabilities, None
+
+
+def _pinned(
+    catalog: Catalog, request: RoutingRequest, capabilities: frozenset[Capability]
+) -> Verdict | None:
+    limits = request.constraints
+    if limits.pinned_model:
+        tier_id = catalog.model_by_id[ModelId(limits.pinned_model)].tier
+        reason = f"The request pins model {limits.pinned_model}, of tier {tier_id}."
+    elif limits.pinned_tier:
+        tier_id = TierId(limits.pinned_tier)
+        reason = f"The request pins tier {tier_id}."
+    else:
+        return None
+    return Verdict(
+        kind=DecisionKind.PINNED,
+        tier=catalog.tier_by_id[tier_id],
+        model=limits.pinned_model,
+        reason=reason,
+        required_capabilities=capabilities,
+    )
+
+
+def _by_rule(
+    catalog: Catalog,
+    rule: Rule,
+    bounds: TierBounds,
+    capabilities: frozenset[Capability],
+    kind: DecisionKind,
+) -> Verdict:
+    then = rule.then
+    task: Task | None = None
+    model = ""
+    if then.model is not None:
+        tier_id, model = catalog.model_by_id[then.model].tier, str(then.model)
+    elif then.task is not None:
+        task = catalog.task_by_id[then.task]
+        tier_id = task.tier
+    elif then.tier is not None:
+        tier_id = then.tier
+    wanted = catalog.tier_by_id[tier_id]
+    tier, moved = _within(catalog, bounds, wanted)
+    layer = "Override" if kind is DecisionKind.OVERRIDE_RULE else "Default"
+    return Verdict(
+        kind=kind,
+        tier=tier,
+        task=task,
+        rule=rule,
+        model="" if moved else model,
+        reason=f"{layer} rule {rule.name} ({rule.location}) asks for {wanted.id}{moved}.",
+        required_capabilities=capabilities,
+    )
+
+
+def _within(catalog: Catalog, bounds: TierBounds, tier: Tier) -> tuple[Tier, str]:
+    """Returns the tier moved into the bounds, and what to say of it."""
+    allowed = catalog.tiers[bounds.clamp(tier.rank)]
+    if allowed is tier:
+        return tier, ""
+    return allowed, f"; the request's limits move it to {allowed.id}"
+
+
+def _by_utterances(
+    catalog: Catalog, opening: Opening, outcome: SemanticOutcome, chosen: TierScore, scores: Scores
+) -> Verdict:
+    wanted = catalog.tiers[chosen.rank]
+    task = catalog.tasks[chosen.task]
+    tier, moved = _within(catalog, opening.bounds, wanted)
+    tie = ""
+    if outcome.kept_previous:
+        tie = f", tied with others, so the conversation stays in {wanted.id}"
+    elif outcome.tied and chosen.rank != outcome.best.rank:
+        best = catalog.tiers[outcome.best.rank]
+        tie = f", tied with {best.id}, and ties go up"
+    return Verdict(
+        kind=DecisionKind.PREVIOUS_TIER if outcome.kept_previous else DecisionKind.SEMANTIC,
+        tier=tier,
+        task=task,
+        semantic=outcome,
+        similarity=float(scores.task_similarities[chosen.task]),
+        reason=f"It reads like task {task.id} of tier {wanted.id}: score {outcome.best.score:.3f}"
+        f" against a threshold of {outcome.threshold:.3f}{tie}{moved}.",
+        required_capabilities=opening.required_capabilities,
+    )
+
+
+def _by_default(
+    catalog: Catalog,
+    opening: Opening,
+    outcome: SemanticOutcome | None,
+    similarity: float | None,
+) -> Verdict:
+    abstention = outcome.abstention if outcome is not None else opening.abstention
+    verdict = _default_verdict(catalog, opening)
+    why = _abstention_sentence(abstention, outcome, opening.language)
+    return replace(
+        verdict,
+        reason=f"{why} {verdict.reason}",
+        semantic=outcome,
+        abstention=abstention,
+        similarity=similarity,
+    )
+
+
+def _default_verdict(catalog: Catalog, opening: Opening) -> Verdict:
+    capabilities = opening.required_capabilities
+    for rule in catalog.rules.default:
+        if rule.matches(opening.subject):
+            capabilities |= rule.then.required_capabilities
+            return _by_rule(catalog, rule, opening.bounds, capabilities, DecisionKind.DEFAULT_RULE)
+    previous = opening.request.previous_tier
+    wanted = catalog.tier_by_id[TierId(previous) if previous else catalog.default_tier]
+    tier, moved = _within(catalog, opening.bounds, wanted)
+    fallback = "The turn before was in" if previous else "The default tier is"
+    return Verdict(
+        kind=DecisionKind.PREVIOUS_TIER if previous else DecisionKind.DEFAULT,
+        tier=tier,
+        reason=f"{fallback} {wanted.id}{moved}.",
+        required_capabilities=capabilities,
+    )
+
+
+def _abstention_sentence(
+    abstention: Abstention | None, outcome: SemanticOutcome | None, language: str
+) -> str:
+    match abstention:
+        case Abstention.RULES_ONLY:
+            return "The request asks for rules only."
+        case Abstention.LANGUAGE:
+            return f"The prompt is in language {language}, which the encoder does not know well."
+        case Abstention.TIE:
+            return "Tiers are too close to call."
+        case Abstention.BELOW_THRESHOLD if outcome is not None:
+            return (
+                f"Nothing matched: the best score is {outcome.best.score:.3f}"
+                f" of {outcome.threshold:.3f} needed."
+            )
+        case _:
+            return "Nothing matched."

@@ -1,0 +1,166 @@
+"""Keeps the vectors of utterances on disk, so that a restart embeds only what is new.
+
+The file is a cache: whatever is wrong with it, it counts as absent and is written anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tierwise_server.encoder.base import TextEncoder
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = "tierwise-utterance-vectors-1"
+_KEY_BYTES = 32
+_FLOAT = np.dtype("<f4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVectors:
+    """What a store holds."""
+
+    rows: dict[bytes, int]
+    """Key of a text to its row in `matrix`."""
+
+    matrix: NDArray[np.float32]
+    """Unit vectors, shape (len(rows), dimensions); read-only."""
+
+
+_NOTHING = StoredVectors(rows={}, matrix=np.empty((0, 0), dtype=np.float32))
+
+
+def text_key(text: str) -> bytes:
+    """Returns the key under which the vector of `text` is stored."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class UtteranceStore:
+    """One file of vectors in `folder`, for one encoder."""
+
+    def __init__(self, folder: Path, encoder_id: str) -> None:
+        self.path = folder / f"{encoder_id}.vectors"
+        self._encoder_id = encoder_id
+
+    def load(self) -> StoredVectors:
+        """Returns what is stored; nothing when the file is absent, damaged or foreign."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return _NOTHING
+        except OSError as error:
+            logger.warning("Utterance vectors %s cannot be read: %s.", self.path, error.strerror)
+            return _NOTHING
+        try:
+            return self._parse(content)
+        except (ValueError, LookupError, TypeError) as error:
+            logger.warning(
+                "Utterance vectors %s are not usable and will be made anew: %s.", self.path, error
+            )
+            return _NOTHING
+
+    def _parse(self, content: bytes) -> StoredVectors:
+        line, separator, body = content.partition(b"\n")
+        header = json.loads(line) if separator else None
+        if not isinstance(header, dict) or header.get("format") != _FORMAT:
+            raise ValueError("not a file of utterance vectors")
+        if header["encoder_id"] != self._encoder_id:
+            raise ValueError(f"it belongs to encoder {header['encoder_id']}")
+        if header["checksum"] != _checksum(body):
+            raise ValueError("the checksum does not match")
+        count = int(header["count"])
+        keys = count * _KEY_BYTES
+        matrix = np.frombuffer(body, dtype=_FLOAT, offset=keys).reshape(
+            count, int(header["dimensions"])
+        )
+        rows = {
+            body[start : start + _KEY_BYTES]: row
+            for row, start in enumerate(range(0, keys, _KEY_BYTES))
+        }
+        return StoredVectors(rows=rows, matrix=matrix)
+
+    def save(self, keys: Sequence[bytes], matrix: NDArray[np.float32]) -> None:
+        """Replaces what is stored, in one step that a reader never sees half done.
+
+        Args:
+            keys: The `text_key` of each row, each once.
+            matrix: Unit vectors, shape (len(keys), dimensions).
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        body = b"".join(keys) + np.ascontiguousarray(matrix, dtype=_FLOAT).tobytes()
+        header = {
+            "format": _FORMAT,
+            "encoder_id": self._encoder_id,
+            "count": len(keys),
+            "dimensions": matrix.shape[1],
+            "checksum": _checksum(body),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(json.dumps(header).encode() + b"\n")
+                file.write(body)
+            Path(name).replace(self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def embed_all(
+    texts: Sequence[str], store: UtteranceStore, encoder: TextEncoder, *, threads: int
+) -> NDArray[np.float32]:
+    """Returns the vectors of `texts`, embedding only those that `store` does not hold.
+
+    Afterwards the store holds exactly these texts. When it cannot be written, that is logged and
+    the next start embeds again.
+
+    Args:
+        texts: In any order, repeated or not.
+        store: The store of this encoder.
+        encoder: What embeds the missing texts.
+        threads: How many texts are embedded at a time.
+
+    Returns:
+        Unit vectors, shape (len(texts), dimensions), in the order of `texts`.
+    """
+    text_of = {text_key(text): text for text in texts}
+    stored = store.load()
+    missing = [key for key in text_of if key not in stored.rows]
+    with ThreadPoolExecutor(threads, thread_name_prefix="embed-utterances") as pool:
+        made = dict(zip(missing, pool.map(encoder.encode, map(text_of.get, missing)), strict=True))
+    row_of = {key: row for row, key in enumerate(text_of)}
+    matrix = np.empty((len(row_of), encoder.dimensions), dtype=np.float32)
+    for key, row in row_of.items():
+        matrix[row] = made[key] if key in made else stored.matrix[stored.rows[key]]
+    if missing or len(stored.rows) != len(row_of):
+        try:
+            store.save(list(row_of), matrix)
+        except OSError as error:
+            logger.warning(
+                "Utterance vectors %s cannot be written: %s.", store.path, error.strerror
+            )
+    return matrix[[row_of[text_key(text)] for text in texts]]
+
+
+def _checksum(body: bytes) -> str:
+    # Against accidents, not attackers; BLAKE2 takes half the time of SHA-256 where the processor
+    # has no instructions for the latter.
+    return hashlib.blake2b(body, digest_size=16).hexdigest()

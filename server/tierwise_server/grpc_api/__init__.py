@@ -1,0 +1,1 @@
+"""The service as the contract describes it: the only place that knows gRPC and its messages."""

@@ -1,0 +1,105 @@
+"""The edge of the service: bytes come in, a response or one well-formed error goes out.
+
+Every method is wrapped once, when it is registered, so that nothing of this is written per method:
+messages that cannot be read, errors, the deadline, metrics and the log line of a call.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from grpc_status import rpc_status
+
+from tierwise_server.grpc_api.errors import FAILURES, Failure, MalformedMessageError, failure_of
+from tierwise_server.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Awaitable[Message]]
+
+
+class CallContext(Protocol):
+    """What the methods need to know of a call."""
+
+    def time_remaining(self) -> float | None:
+        """Returns the seconds until the caller stops waiting; None means for ever."""
+
+
+class _Unreadable:
+    """Stands for a request that could not be read; gRPC itself would call that INTERNAL."""
+
+
+def service_handler(
+    service: ServiceDescriptor, servicer: object, telemetry: Telemetry
+) -> grpc.GenericRpcHandler:
+    """Returns the handler of a service whose methods the servicer has by their names."""
+    handlers = {
+        method.name: grpc.unary_unary_rpc_method_handler(
+            _guarded(method.name, getattr(servicer, method.name), telemetry),
+            request_deserializer=_reader(method),
+            response_serializer=_serialize,
+        )
+        for method in service.methods
+    }
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def deadline_of(context: CallContext) -> float | None:
+    """Returns when the caller stops waiting, by `time.monotonic()`; None means never."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _reader(method: MethodDescriptor) -> Callable[[bytes], Message | _Unreadable]:
+    parse = message_factory.GetMessageClass(method.input_type).FromString
+
+    def read(data: bytes) -> Message | _Unreadable:
+        try:
+            return parse(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return read
+
+
+def _guarded(name: str, behaviour: Behaviour, telemetry: Telemetry) -> Behaviour:
+    known = tuple(FAILURES)
+    message_name = f"{name}Request"
+
+    async def call(request: Message | _Unreadable, context: Context) -> Message:
+        started = time.perf_counter()
+        failure: Failure | None = None
+        try:
+            if isinstance(request, _Unreadable):
+                raise MalformedMessageError(  # noqa: TRY301 - one path for every failure
+                    f"the request is no {message_name}, or has text that is not UTF-8"
+                )
+            response = await behaviour(request, context)
+        except known as error:
+            failure = failure_of(error)
+        except Exception:
+            # Our own bug: the caller learns an identifier, the log has the rest.
+            incident = uuid.uuid4().hex
+            logger.exception("unexpected error", extra={"method": name, "incident": incident})
+            telemetry.call_ended(name, "INTERNAL", time.perf_counter() - started)
+            await context.abort(grpc.StatusCode.INTERNAL, f"internal error, incident {incident}")
+        if failure is not None:
+            telemetry.call_ended(name, failure.code.name, time.perf_counter() - started)
+            await context.abort_with_status(rpc_status.to_status(failure.status()))
+        telemetry.call_ended(name, "OK", time.perf_counter() - started)
+        return response
+
+    return call

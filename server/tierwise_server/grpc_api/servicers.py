@@ -1,0 +1,211 @@
+"""The methods of the contract: read the message, ask the use case, write the answer."""
+
+from __future__ import annotations
+
+import grpc
+
+from tierwise.v1 import catalog_service_pb2, routing_service_pb2
+from tierwise_server.deciding.errors import (
+    FieldFault,
+    InvalidFieldsError,
+    RequestError,
+    each_below,
+)
+from tierwise_server.grpc_api import catalog as messages
+from tierwise_server.grpc_api.boundary import CallContext, Context, deadline_of
+from tierwise_server.grpc_api.decision import decision_message
+from tierwise_server.grpc_api.errors import NotReadyError
+from tierwise_server.grpc_api.explanation import explanation_message
+from tierwise_server.grpc_api.models import model_message
+from tierwise_server.grpc_api.outcomes import OutcomeIntake
+from tierwise_server.grpc_api.routing_input import read_query
+from tierwise_server.router import Router
+from tierwise_server.telemetry import Telemetry
+
+MAX_BATCH = 256
+MAX_OUTCOMES = 1_000
+DEFAULT_TASK_LIMIT = 10
+MAX_TASK_LIMIT = 100
+
+
+class RouterSlot:
+    """Where the methods find the router, once it is there."""
+
+    def __init__(self) -> None:
+        self._router: Router | None = None
+
+    @property
+    def router(self) -> Router:
+        """The router.
+
+        Raises:
+            NotReadyError: It is not there yet.
+        """
+        if self._router is None:
+            raise NotReadyError("the encoder and the catalogs are being loaded")
+        return self._router
+
+    @router.setter
+    def router(self, router: Router) -> None:
+        self._router = router
+
+
+class RoutingServicer:
+    """`tierwise.v1.RoutingService`."""
+
+    def __init__(self, slot: RouterSlot, telemetry: Telemetry) -> None:
+        self._slot = slot
+        self._telemetry = telemetry
+        self._intake = OutcomeIntake()
+
+    async def RoutePrompt(
+        self, request: routing_service_pb2.RoutePromptRequest, context: CallContext
+    ) -> routing_service_pb2.RoutePromptResponse:
+        """Decides for one prompt."""
+        try:
+            query = read_query(request.input)
+            routed = await self._slot.router.route(query, deadline=deadline_of(context))
+        except RequestError as error:
+            raise error.below("input") from error
+        self._telemetry.decided(routed)
+        return routing_service_pb2.RoutePromptResponse(decision=decision_message(routed))
+
+    async def BatchRoutePrompts(
+        self, request: routing_service_pb2.BatchRoutePromptsRequest, context: CallContext
+    ) -> routing_service_pb2.BatchRoutePromptsResponse:
+        """Decides for several prompts by one revision of each catalog."""
+        _check_count("inputs", len(request.inputs), MAX_BATCH)
+        queries = each_below("inputs", request.inputs, read_query)
+        decided = await self._slot.router.route_all(
+            queries, path="inputs", deadline=deadline_of(context)
+        )
+        for routed in decided:
+            self._telemetry.decided(routed)
+        return routing_service_pb2.BatchRoutePromptsResponse(
+            decisions=[decision_message(routed) for routed in decided]
+        )
+
+    async def ExplainDecision(
+        self, request: routing_service_pb2.ExplainDecisionRequest, context: CallContext
+    ) -> routing_service_pb2.ExplainDecisionResponse:
+        """Decides, and shows what the decision rests on."""
+        _check_least("task_limit", request.task_limit)
+        try:
+            explained = await self._slot.router.explain(
+                read_query(request.input),
+                task_limit=min(request.task_limit or DEFAULT_TASK_LIMIT, MAX_TASK_LIMIT),
+                expected_revision=request.expected_revision,
+                deadline=deadline_of(context),
+            )
+        except RequestError as error:
+            raise error.below("input") from error
+        return routing_service_pb2.ExplainDecisionResponse(
+            decision=decision_message(explained.routed, with_token=False),
+            explanation=explanation_message(explained),
+        )
+
+    async def ReportOutcomes(
+        self,
+        request: routing_service_pb2.ReportOutcomesRequest,
+        context: CallContext,
+    ) -> routing_service_pb2.ReportOutcomesResponse:
+        """Takes what became of decisions."""
+        _check_count("outcomes", len(request.outcomes), MAX_OUTCOMES)
+        return routing_service_pb2.ReportOutcomesResponse(
+            results=[self._intake.take(outcome) for outcome in request.outcomes]
+        )
+
+
+class CatalogServicer:
+    """`tierwise.v1.CatalogService`."""
+
+    def __init__(self, slot: RouterSlot, *, admin: bool) -> None:
+        self._slot = slot
+        self._admin = admin
+
+    async def GetCatalog(
+        self,
+        request: catalog_service_pb2.GetCatalogRequest,
+        context: CallContext,
+    ) -> catalog_service_pb2.GetCatalogResponse:
+        """Returns the catalog that is being served."""
+        live = self._slot.router.live(request.catalog)
+        return catalog_service_pb2.GetCatalogResponse(
+            catalog=messages.catalog_message(live.name, live.snapshot)
+        )
+
+    async def GetCatalogStatus(
+        self,
+        request: catalog_service_pb2.GetCatalogStatusRequest,
+        context: CallContext,
+    ) -> catalog_service_pb2.GetCatalogStatusResponse:
+        """Returns how the catalog stands to its files."""
+        return messages.status_message(self._slot.router.live(request.catalog))
+
+    async def ListTiers(
+        self,
+        request: catalog_service_pb2.ListTiersRequest,
+        context: CallContext,
+    ) -> catalog_service_pb2.ListTiersResponse:
+        """Lists the tiers with their tasks."""
+        snapshot = self._slot.router.live(request.catalog).snapshot
+        tiers, following = messages.page(
+            snapshot.catalog.tiers,
+            size=request.page_size,
+            token=request.page_token,
+            revision=snapshot.revision,
+        )
+        return catalog_service_pb2.ListTiersResponse(
+            tiers=[messages.tier_message(snapshot.catalog, tier) for tier in tiers],
+            next_page_token=following,
+            catalog_revision=snapshot.revision,
+        )
+
+    async def ListModels(
+        self,
+        request: catalog_service_pb2.ListModelsRequest,
+        context: CallContext,
+    ) -> catalog_service_pb2.ListModelsResponse:
+        """Lists the models."""
+        snapshot = self._slot.router.live(request.catalog).snapshot
+        models, following = messages.page(
+            sorted(snapshot.catalog.models, key=lambda model: model.id),
+            size=request.page_size,
+            token=request.page_token,
+            revision=snapshot.revision,
+        )
+        return catalog_service_pb2.ListModelsResponse(
+            models=[model_message(model) for model in models],
+            next_page_token=following,
+            catalog_revision=snapshot.revision,
+        )
+
+    async def ReloadCatalog(
+        self,
+        request: catalog_service_pb2.ReloadCatalogRequest,
+        context: Context,
+    ) -> catalog_service_pb2.ReloadCatalogResponse:
+        """Reads the files again and puts them into service."""
+        if not self._admin:
+            await context.abort(
+                grpc.StatusCode.UNIMPLEMENTED, "this listener does not serve ReloadCatalog"
+            )
+        live = self._slot.router.live(request.catalog)
+        reload = await live.reload(
+            validate_only=request.validate_only, expected_revision=request.expected_revision
+        )
+        return messages.reload_message(live.name, reload)
+
+
+def _check_count(field: str, count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        raise InvalidFieldsError(
+            [FieldFault(field=field, description=f"takes from 1 to {most} entries, not {count}")]
+        )
+
+
+def _check_least(field: str, value: int) -> None:
+    if value < 0:
+        raise InvalidFieldsError(
+            [FieldFault(field=field, description=f"must be at least 0, not {value}")]
+        )

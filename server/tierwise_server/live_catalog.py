@@ -1,0 +1,185 @@
+"""One catalog folder in service: the snapshot that decides, and how it stands to the files.
+
+A reload reads the files, embeds what changed and fits the scorer on a thread of its own, then swaps
+one reference. Faulty files change nothing but the status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierwise_server.catalog.faults import CatalogInvalidError, Fault
+from tierwise_server.catalog.loader import CatalogFiles, parse_catalog, read_catalog_files
+from tierwise_server.catalog.model import Catalog
+from tierwise_server.snapshot import Snapshot, build_snapshot
+
+logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+EmbedUtterances = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Returns a unit vector for each text; blocking, and cheap for texts that it has seen before."""
+
+
+class RevisionMismatchError(Exception):
+    """Another revision is in service than the caller expects."""
+
+    def __init__(self, *, expected: str, actual: str) -> None:
+        super().__init__(f"revision {actual} is in service, not {expected}")
+        self.expected = expected
+        self.actual = actual
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogStatus:
+    """How the snapshot in service stands to the files."""
+
+    check_time: datetime.datetime
+    """When the files were last read, in UTC."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong with the files; empty when they are what is served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload:
+    """What a reload did, or would do."""
+
+    before: Snapshot
+    after: Snapshot
+
+
+class LiveCatalog:
+    """A catalog folder that is served, and reloaded when its files change.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self, name: str, folder: Path, *, embed: EmbedUtterances, encoder_id: str) -> None:
+        """Loads the folder, blocking.
+
+        Raises:
+            CatalogInvalidError: With every fault of the files.
+        """
+        self.name = name
+        self.folder = folder
+        self._embed = embed
+        self._encoder_id = encoder_id
+        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reload-{name}")
+        self._listeners: list[CheckListener] = []
+        files, self._snapshot = self._load()
+        self._served_hash = files.content_hash
+        self._faulty_hash: str | None = None
+        self._status = CatalogStatus(check_time=self._snapshot.load_time)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is in service. Read it once for each request."""
+        return self._snapshot
+
+    @property
+    def status(self) -> CatalogStatus:
+        """How the snapshot stands to the files."""
+        return self._status
+
+    def on_check(self, listener: CheckListener) -> None:
+        """Has a function called after each look at changed files."""
+        self._listeners.append(listener)
+
+    async def reload(self, *, validate_only: bool = False, expected_revision: str = "") -> Reload:
+        """Reads the files and puts them into service.
+
+        Args:
+            validate_only: Says what would change, and changes nothing.
+            expected_revision: Revision that has to be in service; empty skips the check.
+
+        Raises:
+            CatalogInvalidError: With every fault; the snapshot in service stays.
+            RevisionMismatchError: Another revision is in service.
+        """
+        async with self._lock:
+            before = self._snapshot
+            if expected_revision and expected_revision != before.revision:
+                raise RevisionMismatchError(expected=expected_revision, actual=before.revision)
+            if validate_only:
+                _, after = await self._off_loop(self._load)
+            else:
+                after = await self._load_and_swap()
+            return Reload(before=before, after=after)
+
+    async def check_files(self) -> None:
+        """Puts changed files into service; faulty ones change the status only."""
+        async with self._lock:
+            try:
+                files = await self._off_loop(lambda: read_catalog_files(self.folder))
+                if files.content_hash == self._served_hash:
+                    self._note(())
+                elif files.content_hash != self._faulty_hash:
+                    self._faulty_hash = files.content_hash
+                    await self._load_and_swap()
+            except CatalogInvalidError as error:
+                self._note(error.faults)
+
+    def close(self) -> None:
+        """Ends the thread; a reload under way is finished first."""
+        self._thread.shutdown(wait=True)
+
+    async def _load_and_swap(self) -> Snapshot:
+        started = time.perf_counter()
+        try:
+            files, snapshot = await self._off_loop(self._load)
+        except CatalogInvalidError as error:
+            self._note(error.faults)
+            self._tell_listeners(started)
+            raise
+        self._served_hash, self._faulty_hash = files.content_hash, None
+        if snapshot.revision != self._snapshot.revision:
+            self._snapshot = snapshot
+            logger.info(
+                "catalog in service", extra={"catalog": self.name, "revision": snapshot.revision}
+            )
+        self._note(())
+        self._tell_listeners(started)
+        return self._snapshot
+
+    def _note(self, faults: Sequence[Fault]) -> None:
+        """Records how the files stand; logs faults once, not at every look."""
+        if faults and tuple(faults) != self._status.faults:
+            logger.error(
+                "catalog files are faulty; the revision before stays in service",
+                extra={
+                    "catalog": self.name,
+                    "revision": self._snapshot.revision,
+                    "faults": [str(fault) for fault in faults],
+                },
+            )
+        now = datetime.datetime.now(datetime.UTC)
+        self._status = CatalogStatus(check_time=now, faults=tuple(faults))
+
+    def _tell_listeners(self, started: float) -> None:
+        for listener in self._listeners:
+            listener(self, time.perf_counter() - started)
+
+    def _load(self) -> tuple[CatalogFiles, Snapshot]:
+        files = read_catalog_files(self.folder)
+        catalog = parse_catalog(files)
+        vectors = self._embed([utterance.text for utterance in catalog.utterances])
+        return files, build_snapshot(catalog, vectors, self._encoder_id)
+
+    async def _off_loop(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+CheckListener = Callable[[LiveCatalog, float], None]
+"""Is told of a catalog whose files were loaded, or were found faulty, and the seconds it took."""

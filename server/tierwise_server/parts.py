@@ -1,0 +1,118 @@
+"""What a router is made of, loaded from disk: the encoder and the catalogs.
+
+Used by the server and by the commands that decide in their own process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tierwise_server.catalog.faults import CatalogInvalidError
+from tierwise_server.encoder.errors import EncoderError
+from tierwise_server.encoder.onnx_encoder import OnnxEncoder
+from tierwise_server.encoder.utterance_store import UtteranceStore, embed_all
+from tierwise_server.live_catalog import LiveCatalog
+from tierwise_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BUILD_TIMEOUT_S = 900
+"""Longest time that building the encoder may take; it takes under a minute."""
+
+
+class ServeError(Exception):
+    """Something does not load; the message is one line that says what, why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The encoder and the catalogs, the default catalog first."""
+
+    encoder: OnnxEncoder
+    catalogs: Mapping[str, LiveCatalog]
+
+
+def load_parts(settings: Settings) -> Parts:
+    """Loads everything that the settings name; builds the default encoder where it is missing.
+
+    Raises:
+        ServeError: Something does not load.
+    """
+    encoder = load_encoder(settings)
+    catalogs = {
+        name: load_catalog(name, folder, encoder, settings)
+        for name, folder in settings.catalogs.items()
+    }
+    return Parts(encoder=encoder, catalogs=catalogs)
+
+
+def load_encoder(settings: Settings) -> OnnxEncoder:
+    """Loads the encoder and checks that it embeds as it did when it was built.
+
+    Raises:
+        ServeError: It is missing and cannot be built, or is not whole.
+    """
+    folder = settings.encoder_path
+    if not folder.exists() and not settings.encoder:
+        _build_encoder(folder)
+    try:
+        encoder = OnnxEncoder.load(folder)
+        encoder.verify_samples()
+    except EncoderError as error:
+        raise ServeError(str(error)) from error
+    return encoder
+
+
+def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settings) -> LiveCatalog:
+    """Loads one catalog folder.
+
+    Raises:
+        ServeError: Its files are faulty.
+    """
+    store = UtteranceStore(Path(settings.cache_path) / "vectors" / name, encoder.encoder_id)
+    try:
+        live = LiveCatalog(
+            name,
+            folder,
+            embed=lambda texts: embed_all(texts, store, encoder, threads=settings.lane_count),
+            encoder_id=encoder.encoder_id,
+        )
+    except CatalogInvalidError as error:
+        count = len(error.faults)
+        raise ServeError(
+            f"catalog {folder} has {count} fault{'s' if count > 1 else ''}; the first:"
+            f" {error.faults[0]} (`tierwise check {folder}` lists all)"
+        ) from error
+    tuned_for = live.snapshot.catalog.encoder
+    if tuned_for is not None and tuned_for != encoder.model_id:
+        logger.warning(
+            "the catalog's thresholds were tuned for another encoder",
+            extra={"catalog": name, "tuned_for": tuned_for, "encoder": encoder.model_id},
+        )
+    return live
+
+
+def _build_encoder(folder: Path) -> None:
+    """Builds the default encoder in a child process, so that this one never imports torch."""
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise ServeError(
+            f"no encoder at {folder}: install the extra (`pip install 'tierwise[encoder]'`) and run"
+            " `tierwise encoder build`, or copy a built one there"
+        )
+    logger.info("building the encoder", extra={"folder": str(folder)})
+    command = (sys.executable, "-m", "tierwise.cli", "encoder", "build", "--output", str(folder))
+    try:
+        built = subprocess.run(  # noqa: S603 - our own command, no shell
+            command, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServeError(f"building the encoder took over {BUILD_TIMEOUT_S} s") from error
+    if built.returncode != 0:
+        last = built.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ServeError(f"the encoder could not be built: {last[0]}")

@@ -1,0 +1,97 @@
+"""Exact search over unit vectors, with FAISS.
+
+The one place that imports FAISS. A similarity is always the cosine of unit vectors, from -1 to
+1, higher is closer. Nothing here is approximate: tasks are scored from every utterance, never
+from the first few neighbours.
+"""
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+
+class FlatIndex:
+    """An immutable set of vectors that answers inner products exactly.
+
+    Safe to read from several threads. A search runs on the calling thread alone.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        """Copies the vectors into a flat index.
+
+        Args:
+            vectors: float32 of shape (n, dimensions), n may be 0. For the results to be cosines
+                every row has length 1; a row of zeros is allowed and is at 0 from everything.
+
+        Raises:
+            ValueError: The array is not two-dimensional, has no columns, or holds a value that is
+                not finite.
+        """
+        rows = np.ascontiguousarray(vectors, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] == 0:  # noqa: PLR2004
+            raise ValueError(f"vectors must have shape (n, dimensions), not {rows.shape}")
+        if not np.isfinite(rows).all():
+            raise ValueError("vectors must be finite")
+        self._index = faiss.IndexFlatIP(rows.shape[1])
+        self._index.add(rows)
+        self._positions = np.arange(len(rows), dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Returns the number of vectors."""
+        return len(self._positions)
+
+    @property
+    def dimensions(self) -> int:
+        """Number of components of a vector."""
+        return int(self._index.d)
+
+    def similarities(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the inner product with every vector, float32 of shape (n,), in their order."""
+        query = self._query(vector)
+        found = np.empty(len(self), dtype=np.float32)
+        if len(self) > 0:
+            # Unlike a search for the n nearest, this does not sort, which would take most of
+            # the time. The pointers stay valid because the three arrays outlive the call.
+            self._index.compute_distance_subset(
+                1,
+                faiss.swig_ptr(query),
+                len(self),
+                faiss.swig_ptr(found),
+                faiss.swig_ptr(self._positions),
+            )
+        return found
+
+    def nearest(
+        self, vector: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Returns the k nearest vectors, closest first, the lower position first among equals.
+
+        Args:
+            vector: float32 of shape (dimensions,).
+            k: How many to return at most, at least 0; more than there are returns all.
+
+        Returns:
+            Positions (int64) and inner products (float32), both of shape (min(k, n),).
+        """
+        return closest(self.similarities(vector), k)
+
+    def _query(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        query = np.ascontiguousarray(vector, dtype=np.float32)
+        if query.shape != (self.dimensions,):
+            raise ValueError(f"the vector must have shape ({self.dimensions},), not {query.shape}")
+        return query
+
+
+def closest(
+    similarities: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Returns positions and values of the k highest similarities, lower position first if equal."""
+    if k < 0:
+        raise ValueError(f"k must not be negative, is {k}")
+    kept = np.arange(len(similarities))
+    if 0 < k < len(similarities):
+        # Every position at or above the k-th highest value, so that equal values at the cut are
+        # chosen by position and not by the order in which partition leaves them.
+        kept = np.flatnonzero(similarities >= np.partition(similarities, -k)[-k])
+    order = kept[np.argsort(-similarities[kept], kind="stable")][:k]
+    return order.astype(np.int64), similarities[order]

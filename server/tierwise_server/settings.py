@@ -1,0 +1,205 @@
+"""The server's settings: each declared once, with its flag, variable, default and help.
+
+Precedence: flag, then `TIERWISE_*` variable, then configuration file, then default. Read by the
+`serve` command alone; everything else is handed values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import configargparse
+
+
+def default_cache_dir() -> str:
+    """Returns the folder for built encoders and cached vectors."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return os.environ.get("TIERWISE_CACHE_DIR") or str(Path(base) / "tierwise")
+
+
+def encoder_dir(cache_dir: str) -> Path:
+    """Returns where `tierwise encoder build` puts the default encoder."""
+    return Path(cache_dir) / "encoder"
+
+
+def _setting(default: Any, text: str, *, least: float | None = None, **options: Any) -> Any:  # noqa: ANN401 - a dataclass field is what its default is
+    metadata = {"help": text, "least": least, **options}
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything an operator can set, with the values in force."""
+
+    listen: str = _setting(
+        "127.0.0.1:50051", "Address to serve gRPC on. Port 0 takes a free one and prints it."
+    )
+    catalog: tuple[str, ...] = _setting(
+        ("utterances",),
+        "Folder of a catalog, or NAME=FOLDER; repeat it to serve several. The first one is the"
+        " default. A folder without a name is called `default`.",
+        metavar="[NAME=]FOLDER",
+        action="append",
+    )
+    cache_dir: str = _setting(
+        "", "Folder for the built encoder and cached vectors; by default in the user's cache."
+    )
+    encoder: str = _setting(
+        "", "Folder of the built encoder; by default `encoder` in the cache folder.", metavar="DIR"
+    )
+    encoder_threads: int = _setting(
+        0,
+        "Encoding lanes, each of one thread. 0 means one for each core. More than cores only adds"
+        " waiting.",
+        least=0,
+    )
+    queue_limit: int = _setting(
+        512,
+        "Prompts that may wait for a lane before calls are refused with RESOURCE_EXHAUSTED. About"
+        " what the lanes encode within the callers' deadline.",
+        least=1,
+    )
+    vector_cache: int = _setting(
+        8192,
+        "Vectors of recent prompts to keep in memory, of about 1.7 KB each. 0 keeps none.",
+        least=0,
+    )
+    metrics_listen: str = _setting(
+        "", "Address to serve Prometheus metrics on over HTTP. Empty serves none."
+    )
+    reload_interval_s: float = _setting(
+        30.0,
+        "Seconds between looks at the catalog files, beside those that edits cause.",
+        least=0.1,
+    )
+    grace_s: float = _setting(
+        10.0, "Seconds that calls in flight get to finish after SIGTERM.", least=0
+    )
+    max_connection_age_s: int = _setting(
+        600,
+        "Seconds after which a connection is asked to close, so that new replicas get calls.",
+        least=1,
+    )
+    reflection: str = _setting(
+        "on", "Whether clients may ask for the contract: `on` or `off`.", choices=("on", "off")
+    )
+    admin: str = _setting(
+        "on", "Whether `ReloadCatalog` is served: `on` or `off`.", choices=("on", "off")
+    )
+    log_level: str = _setting(
+        "info", "Least level to log.", choices=("debug", "info", "warning", "error")
+    )
+    log_format: str = _setting(
+        "json", "One JSON object a line, or text for people.", choices=("json", "text")
+    )
+    log_requests: str = _setting(
+        "failures", "Which calls to log a line for.", choices=("all", "failures", "none")
+    )
+
+    @property
+    def encoder_path(self) -> Path:
+        """Folder of the built encoder."""
+        return Path(self.encoder) if self.encoder else encoder_dir(self.cache_path)
+
+    @property
+    def cache_path(self) -> str:
+        """Folder for the built encoder and cached vectors."""
+        return self.cache_dir or default_cache_dir()
+
+    @property
+    def lane_count(self) -> int:
+        """Encoding lanes in force."""
+        return self.encoder_threads or os.cpu_count() or 1
+
+    @property
+    def catalogs(self) -> Mapping[str, Path]:
+        """Folders by name, the default catalog first."""
+        named = [
+            (name, folder) if folder else ("default", name)
+            for name, _, folder in (entry.partition("=") for entry in self.catalog)
+        ]
+        folders = {name: Path(folder) for name, folder in named}
+        if len(folders) < len(named):
+            raise SettingsError(f"--catalog: two catalogs of one name in {', '.join(self.catalog)}")
+        return folders
+
+
+class SettingsError(Exception):
+    """Settings that contradict each other."""
+
+
+def environment_variable(name: str) -> str:
+    """Returns the variable that sets a field."""
+    return f"TIERWISE_{name.upper()}"
+
+
+def settings_parser(prog: str, description: str) -> configargparse.ArgumentParser:
+    """Returns a parser that knows every setting as a flag, variable and key of a file."""
+    parser = configargparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        config_file_parser_class=configargparse.YAMLConfigFileParser,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config",
+        is_config_file=True,
+        env_var="TIERWISE_CONFIG",
+        metavar="FILE",
+        help="YAML file with settings by the names of the flags.",
+    )
+    for field in dataclasses.fields(Settings):
+        _add_flag(parser, field)
+    return parser
+
+
+def _add_flag(parser: configargparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+    options = {key: value for key, value in field.metadata.items() if key not in {"help", "least"}}
+    if isinstance(field.default, int | float):
+        options["type"] = _number(type(field.default), field.metadata["least"])
+    default = field.default if field.default != "" else "see text"
+    shown = ", ".join(default) if isinstance(default, tuple) else default
+    parser.add_argument(
+        f"--{field.name.replace('_', '-')}",
+        env_var=environment_variable(field.name),
+        default=None,
+        help=f"{field.metadata['help']} Default: {shown}."
+        if default != "see text"
+        else field.metadata["help"],
+        **options,
+    )
+
+
+def _number(kind: type, least: float) -> Any:  # noqa: ANN401 - argparse takes any callable
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not value >= least:
+            raise configargparse.ArgumentTypeError(f"must be at least {least:g}, not {text}")
+        return value  # type: ignore[no-any-return]
+
+    parse.__name__ = "number"
+    return parse
+
+
+def read_settings(parser: configargparse.ArgumentParser, argv: Sequence[str]) -> Settings:
+    """Reads flags, variables and file; exits with one line when they make no sense."""
+    values = vars(parser.parse_args(argv))
+    given = {
+        field.name: values[field.name]
+        for field in dataclasses.fields(Settings)
+        if values[field.name] is not None
+    }
+    if "catalog" in given:
+        given["catalog"] = tuple(given["catalog"])
+    settings = Settings(**given)
+    try:
+        settings.catalogs  # noqa: B018 - checked here so that the error is the parser's
+    except SettingsError as error:
+        parser.error(str(error))
+    return settings

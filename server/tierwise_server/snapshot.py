@@ -1,0 +1,72 @@
+"""What is served: one catalog with its vectors and scorer, immutable under one revision."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierwise_server.catalog.model import Catalog
+from tierwise_server.scoring.scorer import Scorer, ScorerParameters, fit_scorer
+
+REVISION_DIGITS = 16
+"""Hex digits of a revision: 64 bits tell any number of edits apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Snapshot:
+    """A catalog as it decides. A request reads it once; a reload replaces it as a whole."""
+
+    catalog: Catalog
+    vectors: NDArray[np.float32]
+    """Unit vector of each utterance, in the order of `catalog.utterances`."""
+    scorer: Scorer
+    encoder_id: str
+    revision: str
+    """Equal for equal content, encoder and scorer, on every machine."""
+    load_time: datetime.datetime
+    """When it was built, in UTC."""
+
+
+def build_snapshot(catalog: Catalog, vectors: NDArray[np.float32], encoder_id: str) -> Snapshot:
+    """Fits the scorer and returns the snapshot."""
+    scorer = fit_catalog(catalog, vectors)
+    content = "\0".join((catalog.content_revision, encoder_id, scorer.scorer_id))
+    return Snapshot(
+        catalog=catalog,
+        vectors=vectors,
+        scorer=scorer,
+        encoder_id=encoder_id,
+        revision=hashlib.sha256(content.encode()).hexdigest()[:REVISION_DIGITS],
+        load_time=datetime.datetime.now(datetime.UTC),
+    )
+
+
+def fit_catalog(
+    catalog: Catalog,
+    vectors: NDArray[np.float32],
+    kept: NDArray[np.bool_] | None = None,
+) -> Scorer:
+    """Fits a scorer to a catalog, or to a part of its utterances.
+
+    Args:
+        catalog: Where the labels come from.
+        vectors: Unit vector of each utterance of the catalog.
+        kept: Which utterances to use; None means all.
+    """
+    task_of_utterance = np.array([one.task_index for one in catalog.utterances], dtype=np.int64)
+    tier_of_task = np.array(
+        [catalog.tier_by_id[task.tier].rank for task in catalog.tasks], dtype=np.int64
+    )
+    if kept is not None:
+        vectors, task_of_utterance = vectors[kept], task_of_utterance[kept]
+    return fit_scorer(
+        vectors,
+        task_of_utterance,
+        tier_of_task,
+        ScorerParameters(),
+        tier_count=len(catalog.tiers),
+    )
