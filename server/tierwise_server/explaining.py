@@ -17,6 +17,7 @@ from tierwise_server.catalog.rules import Rule
 from tierwise_server.deciding.decide import (
     Opening,
     close_decision,
+    rule_holds,
     semantic_outcome,
     tier_scores,
 )
@@ -33,6 +34,8 @@ NEAREST_SHOWN = 5
 class UtteranceMatch:
     """One utterance's showing."""
 
+    index: int
+    """Position in `Catalog.utterances`."""
     utterance: Utterance
     similarity: float
 
@@ -118,7 +121,7 @@ def _rules(snapshot: Snapshot, opening: Opening, verdict: Verdict) -> Iterator[R
     decided = False
     for override, rules in ((True, book.override), (False, book.default)):
         for rule in rules:
-            if rule.matches(opening.subject):
+            if rule_holds(rule, opening.request, opening.subject):
                 decides = rule is verdict.rule
                 adds = override and not decided and bool(rule.then.required_capabilities)
                 yield RuleShowing(rule=rule, override=override, applied=decides or adds)
@@ -184,7 +187,9 @@ class _Evidence:
     def _nearest(self, task: Task) -> tuple[UtteranceMatch, ...]:
         nearest = self._snapshot.scorer.nearest(self._vector, NEAREST_SHOWN, task=task.index)
         return tuple(
-            UtteranceMatch(utterance=self._catalog.utterances[index], similarity=similarity)
+            UtteranceMatch(
+                index=index, utterance=self._catalog.utterances[index], similarity=similarity
+            )
             for index, similarity in zip(
                 nearest.utterances.tolist(), nearest.similarities.tolist(), strict=True
             )
@@ -221,10 +226,9 @@ class _Evidence:
         if self._verdict.semantic is None or self._verdict.task is None:
             return None
         nearest = self._nearest(self._verdict.task)
-        places = {one.location: index for index, one in enumerate(self._catalog.utterances)}
         kept = np.ones(len(self._catalog.utterances), dtype=np.bool_)
         for count, match in enumerate(nearest, start=1):
-            kept[places[match.utterance.location]] = False
+            kept[match.index] = False
             if not kept.any():
                 return None
             scorer = fit_catalog(self._catalog, self._snapshot.vectors, kept)

@@ -21,15 +21,26 @@ from numpy.typing import NDArray
 
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault
 from tierwise_server.catalog.loader import CatalogFiles, parse_catalog, read_catalog_files
-from tierwise_server.catalog.model import Catalog
 from tierwise_server.snapshot import Snapshot, build_snapshot
 
 logger = logging.getLogger(__name__)
+
+MAX_LOGGED_FAULTS = 10
+"""Faults that one log line names; `GetCatalogStatus` has them all."""
 
 _Result = TypeVar("_Result")
 
 EmbedUtterances = Callable[[Sequence[str]], NDArray[np.float32]]
 """Returns a unit vector for each text; blocking, and cheap for texts that it has seen before."""
+
+
+class FaultyCatalogError(Exception):
+    """A catalog whose files do not load."""
+
+    def __init__(self, catalog: str, faults: tuple[Fault, ...]) -> None:
+        super().__init__(f"the files of catalog {catalog!r} have {len(faults)} faults")
+        self.catalog = catalog
+        self.faults = faults
 
 
 class RevisionMismatchError(Exception):
@@ -78,7 +89,8 @@ class LiveCatalog:
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reload-{name}")
         self._listeners: list[CheckListener] = []
-        files, self._snapshot = self._load()
+        files = read_catalog_files(folder)
+        self._snapshot = self._build(files)
         self._served_hash = files.content_hash
         self._faulty_hash: str | None = None
         self._status = CatalogStatus(check_time=self._snapshot.load_time)
@@ -105,53 +117,63 @@ class LiveCatalog:
             expected_revision: Revision that has to be in service; empty skips the check.
 
         Raises:
-            CatalogInvalidError: With every fault; the snapshot in service stays.
+            FaultyCatalogError: With every fault; the snapshot in service stays.
             RevisionMismatchError: Another revision is in service.
         """
         async with self._lock:
             before = self._snapshot
             if expected_revision and expected_revision != before.revision:
                 raise RevisionMismatchError(expected=expected_revision, actual=before.revision)
-            if validate_only:
-                _, after = await self._off_loop(self._load)
-            else:
-                after = await self._load_and_swap()
+            files = await self._read()
+            if not validate_only:
+                await self._put_into_service(files)
+                if self._status.faults:
+                    raise FaultyCatalogError(self.name, self._status.faults)
+                return Reload(before=before, after=self._snapshot)
+            try:
+                after = await self._off_loop(lambda: self._build(files))
+            except CatalogInvalidError as error:
+                raise FaultyCatalogError(self.name, error.faults) from error
             return Reload(before=before, after=after)
 
     async def check_files(self) -> None:
         """Puts changed files into service; faulty ones change the status only."""
         async with self._lock:
-            try:
-                files = await self._off_loop(lambda: read_catalog_files(self.folder))
-                if files.content_hash == self._served_hash:
-                    self._note(())
-                elif files.content_hash != self._faulty_hash:
-                    self._faulty_hash = files.content_hash
-                    await self._load_and_swap()
-            except CatalogInvalidError as error:
-                self._note(error.faults)
+            files = await self._read()
+            if files.content_hash == self._faulty_hash:
+                self._note(self._status.faults)
+            elif files.content_hash != self._served_hash or self._status.faults:
+                await self._put_into_service(files)
+            else:
+                self._note(())
 
     def close(self) -> None:
         """Ends the thread; a reload under way is finished first."""
         self._thread.shutdown(wait=True)
 
-    async def _load_and_swap(self) -> Snapshot:
+    async def _read(self) -> CatalogFiles:
+        return await self._off_loop(lambda: read_catalog_files(self.folder))
+
+    async def _put_into_service(self, files: CatalogFiles) -> None:
+        """Serves the files, or notes their faults."""
         started = time.perf_counter()
         try:
-            files, snapshot = await self._off_loop(self._load)
+            snapshot = await self._off_loop(lambda: self._build(files))
         except CatalogInvalidError as error:
+            self._faulty_hash = files.content_hash
             self._note(error.faults)
-            self._tell_listeners(started)
-            raise
-        self._served_hash, self._faulty_hash = files.content_hash, None
-        if snapshot.revision != self._snapshot.revision:
+        else:
+            self._served_hash, self._faulty_hash = files.content_hash, None
+            if snapshot.revision != self._snapshot.revision:
+                logger.info(
+                    "catalog in service",
+                    extra={"catalog": self.name, "revision": snapshot.revision},
+                )
+            # Also where the revision is the same: the lines of the utterances may have moved.
             self._snapshot = snapshot
-            logger.info(
-                "catalog in service", extra={"catalog": self.name, "revision": snapshot.revision}
-            )
-        self._note(())
-        self._tell_listeners(started)
-        return self._snapshot
+            self._note(())
+        for listener in self._listeners:
+            listener(self, time.perf_counter() - started)
 
     def _note(self, faults: Sequence[Fault]) -> None:
         """Records how the files stand; logs faults once, not at every look."""
@@ -161,21 +183,17 @@ class LiveCatalog:
                 extra={
                     "catalog": self.name,
                     "revision": self._snapshot.revision,
-                    "faults": [str(fault) for fault in faults],
+                    "faults": [str(fault) for fault in faults[:MAX_LOGGED_FAULTS]],
+                    "fault_count": len(faults),
                 },
             )
         now = datetime.datetime.now(datetime.UTC)
         self._status = CatalogStatus(check_time=now, faults=tuple(faults))
 
-    def _tell_listeners(self, started: float) -> None:
-        for listener in self._listeners:
-            listener(self, time.perf_counter() - started)
-
-    def _load(self) -> tuple[CatalogFiles, Snapshot]:
-        files = read_catalog_files(self.folder)
+    def _build(self, files: CatalogFiles) -> Snapshot:
         catalog = parse_catalog(files)
         vectors = self._embed([utterance.text for utterance in catalog.utterances])
-        return files, build_snapshot(catalog, vectors, self._encoder_id)
+        return build_snapshot(catalog, vectors, self._encoder_id)
 
     async def _off_loop(self, work: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

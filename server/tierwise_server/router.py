@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,9 @@ from tierwise_server.deciding.errors import (
     EncoderMismatchError,
     FieldFault,
     InvalidFieldsError,
+    RequestError,
     each_below,
+    shown,
 )
 from tierwise_server.deciding.language import detect_language
 from tierwise_server.deciding.request import RoutingRequest
@@ -36,12 +39,18 @@ INLINE_CHARACTERS = 20_000
 on another thread."""
 
 
-class UnknownCatalogError(Exception):
+class UnknownCatalogError(RequestError):
     """A catalog that the server does not serve."""
 
-    def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(f"catalog: the server has no {name!r}; it serves {', '.join(known)}")
+    def __init__(self, field: str, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"{field}: no catalog {shown(name)} here; it serves {', '.join(known)}")
+        self.field = field
         self.name = name
+        self.known = known
+
+    def below(self, path: str) -> Self:
+        """Returns the error with a path put before that of the field."""
+        return type(self)(f"{path}.{self.field}", self.name, self.known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +143,7 @@ class Router:
         try:
             return self.catalogs[name or self._default]
         except KeyError:
-            raise UnknownCatalogError(name, tuple(self.catalogs)) from None
+            raise UnknownCatalogError("catalog", name, tuple(self.catalogs)) from None
 
     async def route(self, query: Query, *, deadline: float | None = None) -> Routed:
         """Decides on one query.
@@ -169,10 +178,8 @@ class Router:
             RequestError: With the faults of every query.
         """
         started = time.perf_counter()
-        snapshots = {
-            live.name: live.snapshot for live in map(self.live, {q.catalog for q in queries})
-        }
-        names = [self.live(query.catalog).name for query in queries]
+        names = each_below(path, queries, lambda query: self.live(query.catalog).name)
+        snapshots = {name: self.catalogs[name].snapshot for name in set(names)}
         openings = await asyncio.get_running_loop().run_in_executor(
             None,
             lambda: each_below(
@@ -276,8 +283,7 @@ class Router:
 
     async def _embed(self, query: Query, deadline: float | None) -> _Embedded:
         if query.sent_vector is not None:
-            values = query.sent_vector.values
-            return _Embedded(vector=values / np.linalg.norm(values))
+            return _Embedded(vector=_unit(query.sent_vector.values))
         keep = not query.request.keep_nothing
         if keep:
             vector = self._cache.get(query.embedded_text)
@@ -291,6 +297,12 @@ class Router:
         )
 
 
+def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    # In doubles, since the squares of small and large floats are zero and infinite.
+    wide = values.astype(np.float64)
+    return (wide / np.linalg.norm(wide)).astype(np.float32)
+
+
 def _check_vector(vector: SentVector, encoder_id: str, dimensions: int) -> None:
     if vector.encoder_id != encoder_id:
         raise EncoderMismatchError(
@@ -301,7 +313,7 @@ def _check_vector(vector: SentVector, encoder_id: str, dimensions: int) -> None:
         problem = f"needs {dimensions} values, got {len(vector.values)}"
     elif not np.isfinite(vector.values).all():
         problem = "has a value that is not finite"
-    elif not np.isfinite(norm := float(np.linalg.norm(vector.values))) or norm == 0.0:
-        problem = "must have a length that is neither zero nor infinite"
+    elif not vector.values.any():
+        problem = "must not be all zero"
     if problem:
         raise InvalidFieldsError([FieldFault(field="embedding.values", description=problem)])

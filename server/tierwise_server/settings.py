@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import configargparse
+
+DEFAULT_CATALOG = "default"
+"""Name of a catalog that is given without one."""
+
+_NAMED_CATALOG = re.compile(r"([a-z][a-z0-9-]{0,63})=(.+)")
+MAX_SECONDS = 86_400
+"""Most seconds that any setting takes: a day."""
+MAX_COUNT = 10_000_000
+"""Most things that any setting counts."""
 
 
 def default_cache_dir() -> str:
@@ -86,12 +96,10 @@ class Settings:
         "Seconds after which a connection is asked to close, so that new replicas get calls.",
         least=1,
     )
-    reflection: str = _setting(
-        "on", "Whether clients may ask for the contract: `on` or `off`.", choices=("on", "off")
+    reflection: bool = _setting(
+        True, "Whether clients may ask the server for its contract: `on` or `off`."
     )
-    admin: str = _setting(
-        "on", "Whether `ReloadCatalog` is served: `on` or `off`.", choices=("on", "off")
-    )
+    admin: bool = _setting(True, "Whether `ReloadCatalog` is served: `on` or `off`.")
     log_level: str = _setting(
         "info", "Least level to log.", choices=("debug", "info", "warning", "error")
     )
@@ -120,13 +128,13 @@ class Settings:
     @property
     def catalogs(self) -> Mapping[str, Path]:
         """Folders by name, the default catalog first."""
-        named = [
-            (name, folder) if folder else ("default", name)
-            for name, _, folder in (entry.partition("=") for entry in self.catalog)
-        ]
-        folders = {name: Path(folder) for name, folder in named}
-        if len(folders) < len(named):
-            raise SettingsError(f"--catalog: two catalogs of one name in {', '.join(self.catalog)}")
+        folders: dict[str, Path] = {}
+        for entry in self.catalog:
+            named = _NAMED_CATALOG.fullmatch(entry)
+            name, folder = named.groups() if named else (DEFAULT_CATALOG, entry)
+            if name in folders:
+                raise SettingsError(f"--catalog: two catalogs are called {name!r}")
+            folders[name] = Path(folder)
         return folders
 
 
@@ -161,27 +169,48 @@ def settings_parser(prog: str, description: str) -> configargparse.ArgumentParse
 
 def _add_flag(parser: configargparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
     options = {key: value for key, value in field.metadata.items() if key not in {"help", "least"}}
-    if isinstance(field.default, int | float):
-        options["type"] = _number(type(field.default), field.metadata["least"])
-    default = field.default if field.default != "" else "see text"
-    shown = ", ".join(default) if isinstance(default, tuple) else default
+    if isinstance(field.default, bool):
+        options |= {"type": _switch, "metavar": "on|off"}
+    elif isinstance(field.default, int | float):
+        most = MAX_SECONDS if field.name.endswith("_s") else MAX_COUNT
+        options["type"] = _number(type(field.default), field.metadata["least"], most)
+    text = field.metadata["help"]
     parser.add_argument(
         f"--{field.name.replace('_', '-')}",
         env_var=environment_variable(field.name),
         default=None,
-        help=f"{field.metadata['help']} Default: {shown}."
-        if default != "see text"
-        else field.metadata["help"],
+        help=f"{text} Default: {shown_default(field)}." if field.default != "" else text,
         **options,
     )
 
 
-def _number(kind: type, least: float) -> Any:  # noqa: ANN401 - argparse takes any callable
+def shown_default(field: dataclasses.Field[Any]) -> str:
+    """Returns a field's default as an operator would write it."""
+    match field.default:
+        case bool():
+            return "on" if field.default else "off"
+        case tuple():
+            return ", ".join(field.default)
+        case _:
+            return str(field.default)
+
+
+def _switch(text: str) -> bool:
+    # A configuration file in YAML turns a bare `on` into true before this sees it.
+    value = {"on": True, "true": True, "off": False, "false": False}.get(text.lower())
+    if value is None:
+        raise configargparse.ArgumentTypeError(f"must be on or off, not {text}")
+    return value
+
+
+def _number(kind: type, least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        value = kind(text)
-        if not value >= least:
-            raise configargparse.ArgumentTypeError(f"must be at least {least:g}, not {text}")
-        return value  # type: ignore[no-any-return]
+        value: float = kind(text)
+        if not least <= value <= most:
+            raise configargparse.ArgumentTypeError(
+                f"must be from {least:g} to {most:g}, not {text}"
+            )
+        return value
 
     parse.__name__ = "number"
     return parse
@@ -203,3 +232,8 @@ def read_settings(parser: configargparse.ArgumentParser, argv: Sequence[str]) ->
     except SettingsError as error:
         parser.error(str(error))
     return settings
+
+
+def environment_settings() -> Settings:
+    """Returns what the environment says, for commands that take none of these flags."""
+    return read_settings(settings_parser("tierwise", "Settings from the environment."), [])

@@ -158,10 +158,25 @@ def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> Any:  # 
     return prometheus_client.start_http_server(port, addr=host, registry=registry)
 
 
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _extra_fields(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in vars(record).items() if key not in _RECORD_FIELDS}
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record as a line for people, its fields behind the message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        """Returns the line."""
+        line = super().formatMessage(record)
+        fields = " ".join(f"{key}={value}" for key, value in _extra_fields(record).items())
+        return f"{line}  {fields}" if fields else line
+
+
 class JsonFormatter(logging.Formatter):
     """Formats a record as one JSON object on one line."""
-
-    _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""
@@ -172,7 +187,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        fields |= {key: value for key, value in vars(record).items() if key not in self._OWN}
+        fields |= _extra_fields(record)
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields, ensure_ascii=False, default=str)
@@ -184,6 +199,6 @@ def configure_logging(level: str, log_format: str) -> None:
     handler.setFormatter(
         JsonFormatter()
         if log_format == "json"
-        else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+        else TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

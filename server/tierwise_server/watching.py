@@ -31,24 +31,54 @@ async def keep_current(live: LiveCatalog, *, interval_s: float, stop: asyncio.Ev
         stop: Ends the watch.
     """
     while not stop.is_set():
+        watched = _identity(live.folder)
+        if watched is None:
+            # The folder is gone, or was swapped between two looks. It may come back.
+            await _look(live)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), timeout=min(1.0, interval_s))
+            continue
+        # Set, since an edit may have come between the last look and this watch.
         edited = asyncio.Event()
-        real = live.folder.resolve()
-        async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(_watch(real, edited, recursive=True))]
-            if live.folder.is_symlink():
-                # Swapping the link is an event of the folder that holds it.
-                watchers.append(
-                    group.create_task(_watch(live.folder.parent, edited, recursive=False))
-                )
-            stopping = group.create_task(_set_with(stop, edited))
-            while not stop.is_set() and live.folder.resolve() == real:
+        edited.set()
+        watchers = [asyncio.create_task(_watch(live.folder.resolve(), edited, recursive=True))]
+        if live.folder.is_symlink():
+            # Swapping the link is an event of the folder that holds it.
+            watchers.append(
+                asyncio.create_task(_watch(live.folder.parent, edited, recursive=False))
+            )
+        watchers.append(asyncio.create_task(_set_with(stop, edited)))
+        try:
+            await asyncio.sleep(0)  # lets the watchers begin before the first look
+            while not stop.is_set() and _identity(live.folder) == watched:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(edited.wait(), timeout=interval_s)
                 edited.clear()
                 if not stop.is_set():
-                    await live.check_files()
-            for task in (*watchers, stopping):
-                task.cancel()
+                    await _look(live)
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+
+
+async def _look(live: LiveCatalog) -> None:
+    """Compares the content; whatever goes wrong, the next look comes."""
+    try:
+        await live.check_files()
+    except Exception:
+        # Not the files' fault, or it would be in the status: a full disk, a bug of ours.
+        logger.exception("looking at the catalog files failed", extra={"catalog": live.name})
+
+
+def _identity(folder: Path) -> tuple[Path, int, int] | None:
+    """Returns what tells one folder from another of its name; None while there is none."""
+    try:
+        real = folder.resolve(strict=True)
+        status = real.stat()
+    except OSError:
+        return None
+    return real, status.st_dev, status.st_ino
 
 
 async def _watch(folder: Path, edited: asyncio.Event, *, recursive: bool) -> None:
@@ -63,9 +93,12 @@ async def _watch(folder: Path, edited: asyncio.Event, *, recursive: bool) -> Non
             ignore_permission_denied=True,
         ):
             edited.set()
-    except FileNotFoundError:
-        # It may come back under the same name; the looks by the clock will see it.
-        logger.warning("catalog folder is gone", extra={"folder": str(folder)})
+    except (OSError, RuntimeError) as error:
+        # Gone meanwhile, or the system has no more watches to give: the clock still looks.
+        logger.warning(
+            "cannot watch a catalog folder; it is looked at by the clock",
+            extra={"folder": str(folder), "error": str(error)},
+        )
 
 
 async def _set_with(first: asyncio.Event, second: asyncio.Event) -> None:

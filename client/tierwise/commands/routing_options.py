@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 from google.protobuf import json_format
@@ -53,16 +54,26 @@ def routing_input(arguments: argparse.Namespace) -> RoutingInput:
         except json_format.ParseError as error:
             raise ConfigurationError(f"--input: {error}") from error
     elif arguments.prompt is not None:
-        message.prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+        message.prompt = _prompt(arguments.prompt)
     else:
         raise ConfigurationError("give a prompt, `-` for standard input, or --input JSON")
     _apply(message, arguments)
     return message
 
 
+def _prompt(argument: str) -> str:
+    data = sys.stdin.buffer.read() if argument == "-" else os.fsencode(argument)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"the prompt is not UTF-8: {error.reason}") from error
+
+
 def _apply(message: RoutingInput, arguments: argparse.Namespace) -> None:
     if arguments.server and arguments.catalog:
         message.catalog = arguments.catalog
+    if arguments.tier and arguments.model:
+        raise ConfigurationError("--tier and --model both pin; give one of them")
     limits = message.constraints
     for value, holder, field in (
         (arguments.tier, limits, "pinned_tier_id"),

@@ -70,6 +70,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """`DEADLINE_EXCEEDED`. The call's deadline passed before the prompt could be
     embedded. Metadata: none.
     """
+    ERROR_REASON_NOT_SERVED: _ErrorReason.ValueType  # 12
+    """`UNIMPLEMENTED`. The operator does not serve the method on this listener.
+    Metadata: none.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Values of `google.rpc.ErrorInfo.reason` in the domain `tierwise`.
@@ -126,5 +130,9 @@ after the delay of the `google.rpc.RetryInfo` detail. Metadata: none.
 ERROR_REASON_DEADLINE_PASSED: ErrorReason.ValueType  # 11
 """`DEADLINE_EXCEEDED`. The call's deadline passed before the prompt could be
 embedded. Metadata: none.
+"""
+ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 12
+"""`UNIMPLEMENTED`. The operator does not serve the method on this listener.
+Metadata: none.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

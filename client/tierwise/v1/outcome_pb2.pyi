@@ -163,7 +163,9 @@ class RouterlessDecision(_message.Message):
     CALLER_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
-    """Made by the client, at most 100 characters; a UUID is recommended."""
+    """Required. Made by the client, at most 100 characters; a UUID is
+    recommended.
+    """
     catalog: _builtins.str
     """Name of the catalog that would have decided. Empty means the default."""
     tier_id: _builtins.str

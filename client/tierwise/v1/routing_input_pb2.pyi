@@ -217,7 +217,8 @@ class RoutingInput(_message.Message):
     cost_quality_dial: _builtins.float
     """Leans the decision, from 0 (cheaper) to 1 (better). Absent means 0.5: the
     thresholds of the catalog as they are. Where the catalog settles ties
-    upwards, a higher value never leads to a lower tier for the same prompt.
+    upwards and the comparison with utterances or the default tier decides, a
+    higher value never leads to a lower tier for the same prompt.
     """
     rules_only: _builtins.bool
     """Decides by pins, rules and defaults alone, without embedding the prompt."""
@@ -269,7 +270,7 @@ class RoutingInput(_message.Message):
 
     @_builtins.property
     def attachment_kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___AttachmentKind.ValueType]:
-        """Kinds of content that go to the model beside the text."""
+        """Kinds of content that go to the model beside the text, each listed once."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -8,21 +8,14 @@ from tierwise_server.catalog.document import Node, Scalar
 from tierwise_server.catalog.faults import FaultRule, FileFaults, quoted
 from tierwise_server.catalog.ids import Location, TaskId, TierId
 from tierwise_server.catalog.known import KnownIds
-from tierwise_server.catalog.schema import (
-    Record,
-    choice,
-    identifier,
-    language,
-    listing,
-    read_record,
-    text,
-)
+from tierwise_server.catalog.schema import Record, listing, read_record
+from tierwise_server.catalog.values import choice, identifier, language, text
 from tierwise_server.catalog.wording import normalized
 
 CASE_FOLDER: Final = "cases/"
 """Folder of the case files inside the catalog folder."""
 
-MAX_CASES: Final = 100_000
+MAX_CASES: Final = 20_000
 """Most cases in one file."""
 
 NO_TIER: Final = "none"

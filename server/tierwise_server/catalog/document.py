@@ -16,7 +16,7 @@ from tierwise_server.catalog.faults import FaultRule, FileFaults, quoted
 MAX_DEPTH: Final = 16
 """Deepest nesting of a file. The formats need five."""
 
-MAX_VALUES: Final = 500_000
+MAX_VALUES: Final = 250_000
 """Most scalars, lists and mappings in one file."""
 
 
@@ -167,18 +167,22 @@ class _Composer:
         if self._value_count > MAX_VALUES:
             self._stop(event, FaultRule.TOO_MANY_VALUES, f"More than {MAX_VALUES} values.")
         if isinstance(event, yaml.ScalarEvent):
-            if event.anchor is not None or event.tag is not None:
-                self._refuse_node_properties(event)
-            return Scalar(event.value, line, column, event.implicit[0])
+            if event.anchor is None and event.tag is None:
+                return Scalar(event.value, line, column, event.implicit[0])
+            self._refuse_properties(event)
+            return Broken(line, column)
         if isinstance(event, yaml.AliasEvent):
             self._refuse_alias(event)
             return Broken(line, column)
         if depth >= MAX_DEPTH:
             self._stop(event, FaultRule.TOO_DEEP, f"Nested deeper than {MAX_DEPTH} levels.")
-        self._refuse_node_properties(cast("yaml.NodeEvent", event))
+        is_refused = self._refuse_properties(cast("yaml.CollectionStartEvent", event))
+        # Read even when refused: the parser has to get past it.
         if isinstance(event, yaml.SequenceStartEvent):
-            return Listing(self._items(depth), line, column)
-        return Mapping(self._entries(depth), line, column)
+            node: Node = Listing(self._items(depth), line, column)
+        else:
+            node = Mapping(self._entries(depth), line, column)
+        return Broken(line, column) if is_refused else node
 
     def _items(self, depth: int) -> tuple[Node, ...]:
         items = []
@@ -224,14 +228,14 @@ class _Composer:
             )
         return False
 
-    def _refuse_node_properties(self, event: yaml.NodeEvent) -> None:
+    def _refuse_properties(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> bool:
+        """Reports anchor and tag; returns whether there was one."""
         if event.anchor is not None:
             self._refuse_alias(event)
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            self._faults.add(
-                _spot(event), FaultRule.TAG, f"Tag {quoted(tag)} is not allowed.", "Remove it."
-            )
+        if event.tag is not None:
+            message = f"Tag {quoted(event.tag)} is not allowed."
+            self._faults.add(_spot(event), FaultRule.TAG, message, "Remove it.")
+        return event.anchor is not None or event.tag is not None
 
     def _refuse_alias(self, event: yaml.NodeEvent) -> None:
         self._faults.add(

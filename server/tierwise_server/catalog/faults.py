@@ -199,18 +199,23 @@ class FileFaults:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
-    """Returns "Did you mean …?" with the closest candidate, or nothing when none is close."""
+    """Returns the candidate that is closest to the word, or "" when none is close."""
     if len(word) > _MAX_COMPARED_LENGTH:
         return ""
     known = sorted(candidates)[:_MAX_CANDIDATES]
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"Did you mean {quoted(found[0])}?" if found else ""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), "")
 
 
-def nearest_or_all(word: str, candidates: Iterable[str]) -> str:
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Returns the closest candidate as a question, or "" when none is close."""
+    found = nearest(word, candidates)
+    return f"Did you mean {quoted(found)}?" if found else ""
+
+
+def did_you_mean_or_all(word: str, candidates: Iterable[str]) -> str:
     """Returns the closest candidate as a question, or all of a small set of candidates."""
     known = sorted(candidates)
-    return nearest(word, known) or f"Use one of: {', '.join(known)}."
+    return did_you_mean(word, known) or f"Use one of: {', '.join(known)}."
 
 
 def quoted(text: str, *, most: int = 60) -> str:

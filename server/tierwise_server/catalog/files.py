@@ -140,7 +140,7 @@ class _Survey:
             elif name.endswith(".yaml"):
                 self._look_at_file(inner)
             elif _is_yaml(name):
-                proposal = f"{folder}/{name.rpartition('.')[0]}.yaml"
+                proposal = f"{folder}/{_stem(name)}.yaml"
                 self._add(
                     inner,
                     FaultRule.UNKNOWN_FILE,
@@ -198,12 +198,18 @@ class _Survey:
             self._add_unreadable(folder.relative_to(self._root).as_posix(), error)
             return []
         # Dot names are an editor's or, as `..data`, Kubernetes'.
-        return [name for name in names if not name.startswith(".")]
+        shown = [name for name in names if not name.startswith(".")]
+        for name in shown:
+            if _is_yaml(name) and not name.isprintable():
+                message = f"The name {quoted(name)} holds characters that can't be shown."
+                self._add(".", FaultRule.UNKNOWN_FILE, message, "Rename the file.")
+        return [name for name in shown if name.isprintable()]
 
     def _refuse(self, name: str, what: str, known: tuple[str, ...]) -> None:
-        meant = nearest(name, known)
-        if not meant and _is_yaml(name):
-            meant = nearest(f"{name.rpartition('.')[0]}.yaml", known)
+        # The endings are alike, so they would make any two names look close.
+        stems = {one.removesuffix(".yaml"): one for one in known}
+        close = nearest(_stem(name).casefold(), stems)
+        meant = f"Did you mean {quoted(stems[close])}?" if close else ""
         self._add(
             name,
             FaultRule.UNKNOWN_FILE,
@@ -218,8 +224,11 @@ class _Survey:
         )
 
     def _add(self, name: str, rule: FaultRule, message: str, suggestion: str) -> None:
-        shown = name.encode(errors="replace").decode()
-        self._log.in_file(shown).add(FILE_START, rule, message, suggestion)
+        self._log.in_file(name).add(FILE_START, rule, message, suggestion)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] if _is_yaml(name) else name
 
 
 def _is_yaml(name: str) -> bool:

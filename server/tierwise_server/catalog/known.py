@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from tierwise_server.catalog.document import Scalar
-from tierwise_server.catalog.faults import FaultRule, FileFaults, nearest, quoted
+from tierwise_server.catalog.faults import FaultRule, FileFaults, did_you_mean, quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,4 +38,4 @@ def _check(
     if known is None or reference.text in known:
         return
     message = f"There is no {what} {quoted(reference.text)}."
-    faults.add(reference, rule, message, nearest(reference.text, known))
+    faults.add(reference, rule, message, did_you_mean(reference.text, known))

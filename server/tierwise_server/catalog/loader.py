@@ -11,7 +11,7 @@ from tierwise_server.catalog.faults import (
     CatalogInvalidError,
     FaultLog,
     FaultRule,
-    nearest,
+    did_you_mean,
     quoted,
 )
 from tierwise_server.catalog.files import CatalogFiles, read_catalog_files
@@ -151,7 +151,7 @@ class _Parsing:
             tier,
             FaultRule.MISSING_TIER_FILE,
             f"The tier {quoted(tier.text)} has no file {quoted(file)}.",
-            nearest(file, unlisted) or "Add it, or remove the tier.",
+            did_you_mean(file, unlisted) or "Add it, or remove the tier.",
         )
 
     def _refuse_unlisted(self, file: str, tiers: Iterable[str]) -> None:
@@ -160,7 +160,7 @@ class _Parsing:
             FILE_START,
             FaultRule.UNLISTED_TIER_FILE,
             f"There is no tier {quoted(stem)} in `{SETTINGS_FILE}`.",
-            nearest(stem, tiers) or f"List it there under `tiers`, or remove {quoted(file)}.",
+            did_you_mean(stem, tiers) or f"List it there under `tiers`, or remove {quoted(file)}.",
         )
 
     def _models(self, settings: CatalogSettings | None, known: KnownIds) -> RegistryDraft | None:

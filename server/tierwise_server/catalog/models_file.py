@@ -16,18 +16,13 @@ from tierwise_server.catalog.registry import Capability, Model, Price, PriceSour
 from tierwise_server.catalog.schema import (
     Reader,
     Record,
-    choice,
-    decimal,
-    identifier,
-    integer,
     list_items,
     listing,
     mapping_entries,
-    number,
     read_record,
-    text,
 )
 from tierwise_server.catalog.settings_file import MAX_NAME_LENGTH
+from tierwise_server.catalog.values import choice, decimal, identifier, integer, number, text
 
 MODELS_FILE: Final = "models.yaml"
 """Path of the file inside the catalog folder."""
@@ -75,6 +70,8 @@ class RegistryDraft:
     """Line of each model id, with those of faulty models."""
     tiers: set[str] = field(default_factory=set)
     """Tiers that some model names, with those of faulty models."""
+    has_unread_tier: bool = False
+    """Whether some model's tier can't be told, so that it may be any."""
 
 
 def read_models(node: Node, faults: FileFaults, known: KnownIds) -> RegistryDraft | None:
@@ -90,7 +87,9 @@ def read_models(node: Node, faults: FileFaults, known: KnownIds) -> RegistryDraf
     draft = RegistryDraft(place=record.key("models"))
     for item in items:
         fields = read_record(item, faults, what="a model", required=_REQUIRED, optional=_OPTIONAL)
-        if fields is not None:
+        if fields is None:
+            draft.has_unread_tier = True
+        else:
             _read_model(fields, draft, faults, known)
     return draft
 
@@ -100,7 +99,7 @@ def check_coverage(
 ) -> None:
     """Adds a fault for each tier that no model belongs to."""
     for tier in tiers:
-        if tier in draft.tiers:
+        if draft.has_unread_tier or tier in draft.tiers:
             continue
         is_default = tier == default_tier
         faults.add(
@@ -116,7 +115,9 @@ def _read_model(fields: Record, draft: RegistryDraft, faults: FileFaults, known:
     if name is not None:
         _claim_id(name, draft, faults)
     tier = fields.read("tier", identifier)
-    if tier is not None:
+    if tier is None:
+        draft.has_unread_tier = True
+    else:
         known.check_tier(tier, faults)
         draft.tiers.add(tier.text)
     provider = fields.read("provider", identifier)

@@ -15,11 +15,11 @@ PATTERN_MEMORY_BYTES: Final = 1 << 20
 SET_MEMORY_BYTES: Final = 32 << 20
 """Bound on the automaton of all patterns together; it grows only as texts need it."""
 
-# Characters that part words. Written as few ranges, since RE2's `\pL` makes each pattern a hundred
-# times larger. Below U+3000: ASCII that is no word, then the punctuation and symbols of the scripts.
+# Characters that part words: ASCII that is in no word, then the punctuation and symbols of the
+# scripts. Written as few ranges, since RE2's `\pL` makes each pattern a hundred times larger.
 _PUNCTUATION: Final = (
     r"\x00-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f\x{80}-\x{a9}\x{ab}-\x{b4}\x{b6}-\x{b9}"
-    r"\x{bb}-\x{bf}\x{d7}\x{f7}\x{37e}\x{387}\x{55a}-\x{55f}\x{589}\x{5be}\x{60c}\x{61b}\x{61f}"
+    r"\x{bb}-\x{bf}\x{d7}\x{f7}\x{37e}\x{387}\x{55a}-\x{55f}\x{589}\x{58a}\x{5be}\x{5c0}\x{5c3}\x{5c6}\x{5f3}\x{5f4}\x{60c}\x{61b}\x{61f}"
     r"\x{66a}-\x{66d}\x{6d4}\x{964}\x{965}\x{2000}-\x{200b}\x{200e}-\x{206f}\x{20a0}-\x{20cf}"
     r"\x{2190}-\x{2bff}\x{2e00}-\x{2e7f}\x{3000}-\x{303f}\x{fe10}-\x{fe6f}\x{ff00}-\x{ff0f}"
     r"\x{ff1a}-\x{ff20}\x{ff3b}-\x{ff3e}\x{ff40}\x{ff5b}-\x{ff65}\x{ffe0}-\x{ffff}"
@@ -27,7 +27,7 @@ _PUNCTUATION: Final = (
 )
 # Thai to Myanmar, Khmer, kana, Han and, since it joins endings to words, Hangul.
 _UNSPACED: Final = (
-    r"\x{e00}-\x{11ff}\x{1780}-\x{17ff}\x{3040}-\x{4dbf}\x{4e00}-\x{9fff}\x{a960}-\x{a97f}"
+    r"\x{e00}-\x{109f}\x{1100}-\x{11ff}\x{1780}-\x{17ff}\x{3040}-\x{4dbf}\x{4e00}-\x{9fff}\x{a960}-\x{a97f}"
     r"\x{ac00}-\x{d7af}\x{f900}-\x{faff}\x{ff66}-\x{ffdf}\x{20000}-\x{3ffff}"
 )
 _BREAK: Final = f"[{_PUNCTUATION}{_UNSPACED}]"

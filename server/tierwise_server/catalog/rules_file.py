@@ -1,5 +1,6 @@
 """Owns the format of `rules.yaml`: override and default rules."""
 
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,17 +11,8 @@ from tierwise_server.catalog.known import KnownIds
 from tierwise_server.catalog.models_file import CAPABILITIES
 from tierwise_server.catalog.patterns import InvalidPatternError, TextPatterns, compile_pattern
 from tierwise_server.catalog.rules import AttachmentKind, Condition, Rule, RuleBook, Yield
-from tierwise_server.catalog.schema import (
-    Record,
-    choice,
-    identifier,
-    integer,
-    language,
-    list_items,
-    listing,
-    read_record,
-    text,
-)
+from tierwise_server.catalog.schema import Record, list_items, listing, read_record
+from tierwise_server.catalog.values import choice, identifier, integer, language, text
 from tierwise_server.catalog.wording import normalized
 
 RULES_FILE: Final = "rules.yaml"
@@ -202,7 +194,8 @@ class _Reading:
 
 def _keyword(node: Node, faults: FileFaults) -> str | None:
     found = text(most=_MAX_KEYWORD_LENGTH)(node, faults)
-    return None if found is None else normalized(found)
+    # Case stays: folding it here would turn "Straße" into "strasse", which RE2 does not match.
+    return None if found is None else " ".join(unicodedata.normalize("NFC", found).split())
 
 
 def _regex(node: Node, faults: FileFaults) -> str | None:
@@ -223,7 +216,7 @@ def _regex(node: Node, faults: FileFaults) -> str | None:
 
 
 def _comparable(condition: Condition) -> Condition:
-    return replace(condition, keywords=tuple(sorted(condition.keywords)))
+    return replace(condition, keywords=tuple(sorted(map(normalized, condition.keywords))))
 
 
 def _with_patterns(override: tuple[Rule, ...], default: tuple[Rule, ...]) -> RuleBook:

@@ -13,15 +13,8 @@ from tierwise_server.catalog.model import (
     DEFAULT_THRESHOLD,
     TieBreak,
 )
-from tierwise_server.catalog.schema import (
-    choice,
-    identifier,
-    language,
-    listing,
-    number,
-    read_record,
-    text,
-)
+from tierwise_server.catalog.schema import listing, read_record
+from tierwise_server.catalog.values import choice, identifier, language, number, text
 
 SETTINGS_FILE: Final = "catalog.yaml"
 """Path of the file inside the catalog folder."""

@@ -7,15 +7,9 @@ from typing import Final
 from tierwise_server.catalog.document import Entry, Node, Scalar
 from tierwise_server.catalog.faults import FaultLog, FaultRule, FileFaults, quoted
 from tierwise_server.catalog.ids import RESERVED_IDS, Location
-from tierwise_server.catalog.schema import (
-    identifier,
-    listing,
-    mapping_entries,
-    read_record,
-    scalar_text,
-    text,
-)
+from tierwise_server.catalog.schema import listing, mapping_entries, read_record
 from tierwise_server.catalog.settings_file import THRESHOLD
+from tierwise_server.catalog.values import identifier, scalar_text, text
 from tierwise_server.catalog.wording import normalized
 
 TIER_FOLDER: Final = "tiers/"

@@ -12,7 +12,7 @@ from pathlib import Path
 from tierwise_server.catalog.cases import Case, Role
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.commands.local import open_parts, open_router
-from tierwise_server.deciding.conversation import Turn, deciding_text
+from tierwise_server.deciding.deciding_text import Turn, of_conversation, of_prompt
 from tierwise_server.deciding.decision import DecisionKind
 from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.evaluation import OUT_OF_SCOPE, Figures, Judgement, figures
@@ -109,11 +109,11 @@ def _questions(arguments: argparse.Namespace, catalog: Catalog) -> Iterator[Ques
 def case_question(case: Case) -> Question:
     """Returns a case as a query with what is expected."""
     if case.prompt is not None:
-        text = embedded = case.prompt
+        deciding = of_prompt(case.prompt)
     else:
         turns = [Turn(by_user=one.role is Role.USER, text=one.text) for one in case.messages]
-        deciding = deciding_text(turns)
-        text, embedded = deciding.text, deciding.embedded_text
+        deciding = of_conversation(turns)
+    text = deciding.text
     return Question(
         query=Query(
             request=RoutingRequest(
@@ -122,7 +122,7 @@ def case_question(case: Case) -> Question:
                 previous_tier=case.previous_tier or "",
                 language=case.language or "",
             ),
-            embedded_text=embedded,
+            embedded_text=deciding.embedded_text,
         ),
         tier=case.tier or OUT_OF_SCOPE,
         task=case.task or "",
@@ -134,7 +134,7 @@ def case_question(case: Case) -> Question:
 
 def _file_questions(file: Path, catalog: Catalog) -> Iterator[Question]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise LabelledFileError(f"{file}: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -160,7 +160,8 @@ def _file_question(line: str, source: str, catalog: Catalog) -> Question:
         raise LabelledFileError(f"{source}: {label!r} is no tier or task of the catalog, nor oos")
     return Question(
         query=Query(
-            request=RoutingRequest(text=text, character_count=len(text)), embedded_text=text
+            request=RoutingRequest(text=text, character_count=len(text)),
+            embedded_text=of_prompt(text).embedded_text,
         ),
         tier=tier,
         task=task,

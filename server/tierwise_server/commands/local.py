@@ -22,7 +22,7 @@ from tierwise_server.grpc_api.errors import FAILURES, failure_of
 from tierwise_server.grpc_api.servicers import RouterSlot, RoutingServicer
 from tierwise_server.parts import Parts, ServeError, load_parts
 from tierwise_server.router import Router
-from tierwise_server.settings import Settings
+from tierwise_server.settings import environment_settings
 from tierwise_server.telemetry import Telemetry
 
 _Response = TypeVar("_Response")
@@ -79,7 +79,7 @@ def open_local_router(catalog: str) -> Iterator[LocalRouter]:
 @contextmanager
 def open_parts(catalog: str) -> Iterator[tuple[Parts, asyncio.Runner]]:
     """Loads encoder and catalog for as long as the context lasts."""
-    parts = load_parts(dataclasses.replace(Settings(), catalog=(catalog,)))
+    parts = load_parts(dataclasses.replace(environment_settings(), catalog=(catalog,)))
     with asyncio.Runner() as runner:
         try:
             yield parts, runner
@@ -91,8 +91,9 @@ def open_parts(catalog: str) -> Iterator[tuple[Parts, asyncio.Runner]]:
 @contextmanager
 def open_router(parts: Parts, runner: asyncio.Runner) -> Iterator[Router]:
     """Makes a router of loaded parts, for as long as the context lasts."""
-    settings = Settings()
-    lanes = EncodingLanes(parts.encoder, lane_count=settings.lane_count, queue_limit=1_000_000)
+    lanes = EncodingLanes(
+        parts.encoder, lane_count=environment_settings().lane_count, queue_limit=1_000_000
+    )
     try:
         yield Router(
             parts.catalogs,

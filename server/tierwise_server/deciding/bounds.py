@@ -11,8 +11,12 @@ from tierwise_server.deciding.errors import (
     InvalidFieldsError,
     UnknownModelError,
     UnknownTierError,
+    shown,
 )
 from tierwise_server.deciding.request import NO_CONSTRAINTS, RequiredQuality, RoutingRequest
+
+MAX_LISTED = 10
+"""Known values that an error lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,9 @@ def _check_models(catalog: Catalog, request: RoutingRequest) -> None:
             if ModelId(model) not in catalog.model_by_id:
                 raise UnknownModelError(field, model)
     faults = [
-        FieldFault(field="constraints.denied_model_ids", description=f"{model!r} is {how} as well")
+        FieldFault(
+            field="constraints.denied_model_ids", description=f"{shown(model)} is {how} as well"
+        )
         for how, models in (
             ("allowed", limits.allowed_models),
             ("pinned", frozenset({limits.pinned_model})),
@@ -135,7 +141,7 @@ def _check_models(catalog: Catalog, request: RoutingRequest) -> None:
         faults.append(
             FieldFault(
                 field="constraints.pinned_model_id",
-                description=f"{pinned!r} is not among allowed_model_ids",
+                description=f"{shown(pinned)} is not among allowed_model_ids",
             )
         )
     if faults:
@@ -146,7 +152,8 @@ def _provider_faults(request: RoutingRequest) -> list[FieldFault]:
     limits = request.constraints
     return [
         FieldFault(
-            field="constraints.denied_provider_ids", description=f"{provider!r} is allowed as well"
+            field="constraints.denied_provider_ids",
+            description=f"{shown(provider)} is allowed as well",
         )
         for provider in sorted(limits.allowed_providers & limits.denied_providers)
     ]
@@ -158,11 +165,15 @@ def _label_faults(catalog: Catalog, request: RoutingRequest) -> list[FieldFault]
         values = {model.labels[key] for model in catalog.models if key in model.labels}
         if value in values:
             continue
-        carried = f"they carry {', '.join(sorted(values))}" if values else "none carries that key"
+        carried = (
+            f"they carry {', '.join(sorted(values)[:MAX_LISTED])}"
+            if values
+            else "none carries that key"
+        )
         faults.append(
             FieldFault(
-                field=f"constraints.required_labels[{key!r}]",
-                description=f"no model of the catalog has {value!r}; {carried}",
+                field=f"constraints.required_labels[{shown(key)}]",
+                description=f"no model of the catalog has {shown(value)}; {carried}",
             )
         )
     return faults

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tierwise_server.catalog.ids import ModelId, TierId
-from tierwise_server.catalog.model import Catalog, Task, Tier, TieBreak
+from tierwise_server.catalog.model import Catalog, Task, TieBreak, Tier
 from tierwise_server.catalog.registry import Capability
 from tierwise_server.catalog.rules import Rule, RuleSubject
 from tierwise_server.deciding.bounds import TierBounds, check_request
@@ -67,7 +67,7 @@ def open_decision(catalog: Catalog, request: RoutingRequest, language: str) -> O
         language=language,
         attachments=request.attachments,
     )
-    capabilities, deciding_rule = _override_rules(catalog, subject)
+    capabilities, deciding_rule = _override_rules(catalog, request, subject)
     verdict = _pinned(catalog, request, capabilities)
     if verdict is None and deciding_rule is not None:
         verdict = _by_rule(catalog, deciding_rule, bounds, capabilities, DecisionKind.OVERRIDE_RULE)
@@ -126,13 +126,23 @@ def semantic_outcome(catalog: Catalog, request: RoutingRequest, scores: Scores) 
     )
 
 
+def rule_holds(rule: Rule, request: RoutingRequest, subject: RuleSubject) -> bool:
+    """Returns whether a rule's condition holds; one on the text never does without a text."""
+    when = rule.when
+    reads_text = when.keywords or when.regex is not None
+    measures_text = when.min_characters is not None or when.max_characters is not None
+    if not request.text_given and (reads_text or measures_text):
+        return False
+    return rule.matches(subject)
+
+
 def _override_rules(
-    catalog: Catalog, subject: RuleSubject
+    catalog: Catalog, request: RoutingRequest, subject: RuleSubject
 ) -> tuple[frozenset[Capability], Rule | None]:
     """Returns what matching rules require, up to the first that decides, and that rule."""
     capabilities: frozenset[Capability] = frozenset()
     for rule in catalog.rules.override:
-        if rule.matches(subject):
+        if rule_holds(rule, request, subject):
             capabilities |= rule.then.required_capabilities
             if rule.then.has_target:
                 return capabilities, rule
@@ -244,7 +254,7 @@ def _by_default(
 def _default_verdict(catalog: Catalog, opening: Opening) -> Verdict:
     capabilities = opening.required_capabilities
     for rule in catalog.rules.default:
-        if rule.matches(opening.subject):
+        if rule_holds(rule, opening.request, opening.subject):
             capabilities |= rule.then.required_capabilities
             return _by_rule(catalog, rule, opening.bounds, capabilities, DecisionKind.DEFAULT_RULE)
     previous = opening.request.previous_tier

@@ -15,6 +15,16 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+MAX_SHOWN_CHARACTERS = 100
+
+
+def shown(value: str) -> str:
+    """Returns a caller's own value as an error shows it: quoted, and cut where it is long."""
+    if len(value) <= MAX_SHOWN_CHARACTERS:
+        return repr(value)
+    return f"{value[:MAX_SHOWN_CHARACTERS]!r} (cut)"
+
+
 class RequestError(Exception):
     """A request that cannot be decided as it is; the caller has to change it."""
 
@@ -52,7 +62,9 @@ class UnknownTierError(RequestError):
     """A tier that the catalog does not have."""
 
     def __init__(self, field: str, tier: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"{field}: no tier {tier!r} in the catalog; it has {', '.join(known)}")
+        super().__init__(
+            f"{field}: no tier {shown(tier)} in the catalog; it has {', '.join(known)}"
+        )
         self.field = field
         self.tier = tier
         self.known = known
@@ -66,7 +78,7 @@ class UnknownModelError(RequestError):
     """A model that the catalog does not have."""
 
     def __init__(self, field: str, model: str) -> None:
-        super().__init__(f"{field}: no model {model!r} in the catalog")
+        super().__init__(f"{field}: no model {shown(model)} in the catalog")
         self.field = field
         self.model = model
 
@@ -79,7 +91,7 @@ class EncoderMismatchError(RequestError):
     """A vector of another encoder than the server's."""
 
     def __init__(self, field: str, *, expected: str, actual: str) -> None:
-        super().__init__(f"{field}: the server's encoder is {expected!r}, not {actual!r}")
+        super().__init__(f"{field}: the server's encoder is {expected!r}, not {shown(actual)}")
         self.field = field
         self.expected = expected
         self.actual = actual

@@ -27,10 +27,14 @@ _ESTIMATE_WEIGHT = 0.1
 class QueueFullError(Exception):
     """All lanes are busy and the queue is full."""
 
-    def __init__(self, *, retry_after_s: float) -> None:
-        super().__init__(f"The encoding queue is full; retry after {retry_after_s:.3f} s.")
+    def __init__(self, *, retry_after_s: float, queue_limit: int) -> None:
+        super().__init__(
+            f"the encoding queue of {queue_limit} is full; retry after {retry_after_s:.3f} s"
+        )
         self.retry_after_s = retry_after_s
         """When the jobs ahead are likely to be done."""
+        self.queue_limit = queue_limit
+        """How many jobs may wait."""
 
 
 class DeadlinePassedError(Exception):
@@ -154,7 +158,10 @@ class EncodingLanes:
                 raise LanesClosedError("The lanes are closed.")
             pending = len(self._queue) + self._busy
             if pending >= self._capacity:
-                raise QueueFullError(retry_after_s=pending * self._encode_s / len(self._lanes))
+                raise QueueFullError(
+                    retry_after_s=pending * self._encode_s / len(self._lanes),
+                    queue_limit=self._capacity - len(self._lanes),
+                )
             self._queue.append(job)
             self._changed.notify()
 

@@ -113,14 +113,14 @@ class RoutingServer:
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         routing = RoutingServicer(self._slot, self.telemetry)
-        catalog = CatalogServicer(self._slot, admin=settings.admin == "on")
+        catalog = CatalogServicer(self._slot, admin=settings.admin)
         server.add_generic_rpc_handlers(
             (
                 service_handler(_ROUTING, routing, self.telemetry),
                 service_handler(_CATALOG, catalog, self.telemetry),
             )
         )
-        if settings.reflection == "on":
+        if settings.reflection:
             names = (_ROUTING.full_name, _CATALOG.full_name, health.SERVICE_NAME)
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
         try:
@@ -164,6 +164,7 @@ class RoutingServer:
         if not address:
             return
         host, _, port = address.rpartition(":")
+        host = host.strip("[]")
         try:
             server, thread = serve_metrics(self.telemetry.registry, host, int(port))
         except (OSError, ValueError, OverflowError) as error:

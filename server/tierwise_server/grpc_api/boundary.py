@@ -6,6 +6,7 @@ messages that cannot be read, errors, the deadline, metrics and the log line of 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -90,6 +91,9 @@ def _guarded(name: str, behaviour: Behaviour, telemetry: Telemetry) -> Behaviour
             response = await behaviour(request, context)
         except known as error:
             failure = failure_of(error)
+        except asyncio.CancelledError:
+            telemetry.call_ended(name, "CANCELLED", time.perf_counter() - started)
+            raise
         except Exception:
             # Our own bug: the caller learns an identifier, the log has the rest.
             incident = uuid.uuid4().hex

@@ -12,6 +12,7 @@ import binascii
 import json
 import zlib
 from dataclasses import astuple, dataclass
+from types import UnionType
 
 _VERSION = "1."
 _CHECKSUM_BYTES = 4
@@ -43,11 +44,31 @@ class DecisionToken:
     keep_nothing: bool
 
 
+_TYPES: dict[str, type | UnionType] = {
+    "decision_id": str,
+    "decision_time_ms": int,
+    "catalog": str,
+    "catalog_revision": str,
+    "tier": str,
+    "task": str,
+    "kind": int,
+    "model": str,
+    "baseline_model": str,
+    "estimated_cost_nano_usd": int | None,
+    "counterfactual_cost_nano_usd": int | None,
+    "propensity": float | None,
+    "caller": str,
+    "expected_tier": str,
+    "keep_nothing": bool,
+}
+"""Type of each field, in the order of the token."""
+
+
 def encode_token(token: DecisionToken) -> str:
     """Returns the token as the client carries it, in ASCII."""
-    payload = json.dumps(astuple(token), separators=(",", ":")).encode()
+    payload = json.dumps(astuple(token), separators=(",", ":"), ensure_ascii=False).encode()
     checksum = zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES, "big")
-    return _VERSION + base64.urlsafe_b64encode(checksum + payload).decode().rstrip("=")
+    return _VERSION + _text(checksum + payload)
 
 
 def decode_token(text: str) -> DecisionToken:
@@ -64,10 +85,23 @@ def decode_token(text: str) -> DecisionToken:
     except (binascii.Error, ValueError) as error:
         raise InvalidTokenError("is damaged") from error
     checksum, payload = raw[:_CHECKSUM_BYTES], raw[_CHECKSUM_BYTES:]
-    if zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
+    if zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES, "big") != checksum or _text(raw) != body:
         raise InvalidTokenError("is damaged")
     try:
-        fields = json.loads(payload)
-        return DecisionToken(**dict(zip(DecisionToken.__slots__, fields, strict=True)))
-    except (ValueError, TypeError) as error:
+        values = json.loads(payload)
+    except (ValueError, RecursionError) as error:
         raise InvalidTokenError("does not hold what a token of this version holds") from error
+    if not isinstance(values, list) or not _fits(values):
+        raise InvalidTokenError("does not hold what a token of this version holds")
+    return DecisionToken(**dict(zip(_TYPES, values, strict=True)))
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _fits(values: list[object]) -> bool:
+    return len(values) == len(_TYPES) and all(
+        isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        for value, kind in zip(values, _TYPES.values(), strict=True)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,19 +15,22 @@ from google.rpc import error_details_pb2, status_pb2
 from tierwise.errors import ERROR_DOMAIN
 from tierwise.v1 import error_reason_pb2
 from tierwise.v1.error_reason_pb2 import ErrorReason
-from tierwise_server.catalog.faults import CatalogInvalidError
 from tierwise_server.deciding.errors import (
     EncoderMismatchError,
     InvalidFieldsError,
     UnknownModelError,
     UnknownTierError,
 )
-from tierwise_server.encoder.lanes import DeadlinePassedError, QueueFullError
-from tierwise_server.live_catalog import RevisionMismatchError
+from tierwise_server.encoder.lanes import DeadlinePassedError, LanesClosedError, QueueFullError
+from tierwise_server.live_catalog import FaultyCatalogError, RevisionMismatchError
 from tierwise_server.router import UnknownCatalogError
 
-MAX_VIOLATIONS = 100
-"""Violations listed in one answer: trailers are limited to some kilobytes."""
+MAX_MESSAGE_BYTES = 500
+MAX_METADATA_BYTES = 200
+MAX_VIOLATION_BYTES = 2_500
+"""Sizes of an error on the wire. gRPC drops calls whose trailers are over 8 KB, of which an error
+takes about twice these: its message is in them once as text and once, with the violations, in
+base64."""
 
 
 class MalformedMessageError(Exception):
@@ -36,6 +39,10 @@ class MalformedMessageError(Exception):
 
 class NotReadyError(Exception):
     """The server is starting or stopping."""
+
+
+class NotServedError(Exception):
+    """A method that the settings of this server switch off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +59,35 @@ class Failure:
     def status(self) -> status_pb2.Status:
         """Returns the failure as it goes over the wire."""
         info = error_details_pb2.ErrorInfo(
-            reason=ErrorReason.Name(self.reason), domain=ERROR_DOMAIN, metadata=self.metadata
+            reason=ErrorReason.Name(self.reason),
+            domain=ERROR_DOMAIN,
+            metadata={key: _cut(value, MAX_METADATA_BYTES) for key, value in self.metadata.items()},
         )
         details = [_packed(info)] + ([_packed(self.detail)] if self.detail is not None else [])
         code: int = self.code.value[0]
-        return status_pb2.Status(code=code, message=self.message, details=details)
+        message = _cut(self.message, MAX_MESSAGE_BYTES)
+        return status_pb2.Status(code=code, message=message, details=details)
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """Returns the text, cut to some bytes of UTF-8."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= most_bytes:
+        return encoded.decode()
+    return encoded[: most_bytes - 6].decode(errors="ignore") + " (cut)"
+
+
+_Violation = TypeVar("_Violation", bound=Message)
+
+
+def _fitting(violations: Iterable[_Violation]) -> Iterator[_Violation]:
+    """Yields violations for as long as they fit."""
+    left = MAX_VIOLATION_BYTES
+    for violation in violations:
+        left -= violation.ByteSize()
+        if left < 0:
+            return
+        yield violation
 
 
 def _packed(message: Message) -> any_pb2.Any:
@@ -73,10 +104,12 @@ def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
 
 def _bad_request(*violations: tuple[str, str]) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=name, description=description)
-            for name, description in violations[:MAX_VIOLATIONS]
-        ]
+        field_violations=_fitting(
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(name, MAX_METADATA_BYTES), description=_cut(description, 300)
+            )
+            for name, description in violations
+        )
     )
 
 
@@ -84,7 +117,7 @@ def _invalid_fields(error: InvalidFieldsError) -> Failure:
     return Failure(
         code=grpc.StatusCode.INVALID_ARGUMENT,
         reason=error_reason_pb2.ERROR_REASON_INVALID_FIELD,
-        message=str(error)[:1000],
+        message=str(error),
         metadata={"field": error.faults[0].field},
         detail=_bad_request(*((fault.field, fault.description) for fault in error.faults)),
     )
@@ -119,7 +152,7 @@ def _unknown_catalog(error: UnknownCatalogError) -> Failure:
         code=grpc.StatusCode.NOT_FOUND,
         reason=error_reason_pb2.ERROR_REASON_CATALOG_NOT_FOUND,
         message=str(error),
-        metadata={"field": "catalog", "catalog": error.name},
+        metadata={"field": error.field, "catalog": error.name},
     )
 
 
@@ -141,22 +174,23 @@ def _unknown_model(error: UnknownModelError) -> Failure:
     )
 
 
-def _catalog_invalid(error: CatalogInvalidError) -> Failure:
+def _faulty_catalog(error: FaultyCatalogError) -> Failure:
     count = len(error.faults)
     return Failure(
         code=grpc.StatusCode.FAILED_PRECONDITION,
         reason=error_reason_pb2.ERROR_REASON_CATALOG_INVALID,
-        message=f"the catalog's files have {count} faults; what was served before stays",
-        metadata={"fault_count": str(count)},
+        message=f"{error}; what was served before stays, and `GetCatalogStatus` or `tierwise"
+        " check` list all of them",
+        metadata={"catalog": error.catalog, "fault_count": str(count)},
         detail=error_details_pb2.PreconditionFailure(
-            violations=[
+            violations=_fitting(
                 error_details_pb2.PreconditionFailure.Violation(
                     type=fault.rule,
                     subject=f"{fault.file}:{fault.line}",
-                    description=" ".join((fault.message, fault.suggestion or "")).strip(),
+                    description=_cut(f"{fault.message} {fault.suggestion}".strip(), 300),
                 )
-                for fault in error.faults[:MAX_VIOLATIONS]
-            ]
+                for fault in error.faults
+            )
         ),
     )
 
@@ -188,7 +222,15 @@ def _deadline_passed(_: DeadlinePassedError) -> Failure:
     )
 
 
-def _not_ready(error: NotReadyError) -> Failure:
+def _not_served(error: NotServedError) -> Failure:
+    return Failure(
+        code=grpc.StatusCode.UNIMPLEMENTED,
+        reason=error_reason_pb2.ERROR_REASON_NOT_SERVED,
+        message=str(error),
+    )
+
+
+def _not_ready(error: NotReadyError | LanesClosedError) -> Failure:
     return Failure(
         code=grpc.StatusCode.UNAVAILABLE,
         reason=error_reason_pb2.ERROR_REASON_NOT_READY,
@@ -206,11 +248,13 @@ FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
     UnknownCatalogError: _unknown_catalog,
     UnknownTierError: _unknown_tier,
     UnknownModelError: _unknown_model,
-    CatalogInvalidError: _catalog_invalid,
+    FaultyCatalogError: _faulty_catalog,
     RevisionMismatchError: _revision_mismatch,
     QueueFullError: _queue_full,
     DeadlinePassedError: _deadline_passed,
     NotReadyError: _not_ready,
+    LanesClosedError: _not_ready,
+    NotServedError: _not_served,
 }
 """Every error that a caller can do something about. All others are our own bugs."""
 

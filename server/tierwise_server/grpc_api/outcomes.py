@@ -110,6 +110,8 @@ def _routerless_violations(decision: outcome_pb2.RouterlessDecision) -> Iterator
         yield "routerless_decision.tier_id", "is needed"
     if not decision.HasField("decision_time"):
         yield "routerless_decision.decision_time", "is needed"
+    if len(decision.caller) > MAX_ID_CHARACTERS:
+        yield "routerless_decision.caller", f"may have at most {MAX_ID_CHARACTERS} characters"
     if not decision.cause:
         yield "routerless_decision.cause", "is needed"
 
@@ -119,6 +121,8 @@ def _attempt_violations(attempt: outcome_pb2.Attempt) -> Iterator[_Violation]:
         yield "model_id", "is needed"
     if len(attempt.provider_request_id) > MAX_REQUEST_ID_CHARACTERS:
         yield "provider_request_id", f"may have at most {MAX_REQUEST_ID_CHARACTERS} characters"
+    if len(attempt.validator) > MAX_ID_CHARACTERS:
+        yield "validator", f"may have at most {MAX_ID_CHARACTERS} characters"
     if attempt.validator and (
         attempt.error_class != error_class_pb2.ERROR_CLASS_REJECTED_BY_VALIDATOR
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 from tierwise.v1 import model_pb2, routing_input_pb2
 from tierwise_server.catalog.registry import Capability
 from tierwise_server.catalog.rules import AttachmentKind
-from tierwise_server.deciding.conversation import Turn, deciding_text
+from tierwise_server.deciding.deciding_text import Turn, of_conversation, of_prompt
 from tierwise_server.deciding.errors import FieldFault, InvalidFieldsError
 from tierwise_server.deciding.request import (
     NEUTRAL_DIAL,
@@ -33,6 +33,7 @@ MAX_METADATA_ENTRIES = 20
 MAX_METADATA_KEY_CHARACTERS = 63
 MAX_METADATA_VALUE_CHARACTERS = 200
 MAX_LIST_ENTRIES = 1_000
+MAX_ENUM_ENTRIES = 100
 MAX_OUTPUT_TOKENS = 10_000_000
 MAX_INPUT_TOKENS = 100_000_000
 
@@ -98,7 +99,7 @@ def _text(message: routing_input_pb2.RoutingInput, faults: _Faults) -> tuple[str
         if not prompt or prompt.isspace():
             faults.add("prompt", "must hold more than white space")
         faults.length("prompt", prompt, MAX_CHARACTERS)
-        return prompt, prompt, len(prompt)
+        return prompt, of_prompt(prompt).embedded_text, len(prompt)
     if kind == "conversation":
         return _conversation(message.conversation.messages, faults)
     if kind is None:
@@ -128,7 +129,7 @@ def _conversation(
         faults.add(
             f"{field}[{last}].text", "the last turn of the user must hold more than white space"
         )
-    deciding = deciding_text([Turn(by_user=one.role == user, text=one.text) for one in messages])
+    deciding = of_conversation([Turn(by_user=one.role == user, text=one.text) for one in messages])
     return deciding.text, deciding.embedded_text, characters
 
 
@@ -255,12 +256,17 @@ def _choice(
 
 
 def _known(
-    field: str, numbers: Iterable[int], values: Mapping[int, _Value], faults: _Faults
+    field: str, numbers: Sequence[int], values: Mapping[int, _Value], faults: _Faults
 ) -> frozenset[_Value]:
-    found: list[_Value] = []
+    if len(numbers) > MAX_ENUM_ENTRIES:
+        faults.add(field, f"may have at most {MAX_ENUM_ENTRIES} entries")
+        return frozenset()
+    found: set[_Value] = set()
     for position, number in enumerate(numbers):
-        if number in values:
-            found.append(values[number])
-        else:
+        if number not in values:
             faults.add(f"{field}[{position}]", f"{number} is no value that this server knows")
+        elif values[number] in found:
+            faults.add(f"{field}[{position}]", f"{values[number]} is listed twice")
+        else:
+            found.add(values[number])
     return frozenset(found)

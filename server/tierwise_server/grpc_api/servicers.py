@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import grpc
-
 from tierwise.v1 import catalog_service_pb2, routing_service_pb2
 from tierwise_server.deciding.errors import (
     FieldFault,
@@ -12,9 +10,9 @@ from tierwise_server.deciding.errors import (
     each_below,
 )
 from tierwise_server.grpc_api import catalog as messages
-from tierwise_server.grpc_api.boundary import CallContext, Context, deadline_of
+from tierwise_server.grpc_api.boundary import CallContext, deadline_of
 from tierwise_server.grpc_api.decision import decision_message
-from tierwise_server.grpc_api.errors import NotReadyError
+from tierwise_server.grpc_api.errors import NotReadyError, NotServedError
 from tierwise_server.grpc_api.explanation import explanation_message
 from tierwise_server.grpc_api.models import model_message
 from tierwise_server.grpc_api.outcomes import OutcomeIntake
@@ -183,13 +181,11 @@ class CatalogServicer:
     async def ReloadCatalog(
         self,
         request: catalog_service_pb2.ReloadCatalogRequest,
-        context: Context,
+        context: CallContext,
     ) -> catalog_service_pb2.ReloadCatalogResponse:
         """Reads the files again and puts them into service."""
         if not self._admin:
-            await context.abort(
-                grpc.StatusCode.UNIMPLEMENTED, "this listener does not serve ReloadCatalog"
-            )
+            raise NotServedError("this server does not serve ReloadCatalog (--admin off)")
         live = self._slot.router.live(request.catalog)
         reload = await live.reload(
             validate_only=request.validate_only, expected_revision=request.expected_revision

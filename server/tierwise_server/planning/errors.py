@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Self
 
 from tierwise_server.deciding.errors import RequestError
 
-_MAX_SHOWN = 20
+_MAX_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +25,14 @@ class DroppedModel:
 class NoModelQualifiesError(RequestError):
     """No model of the catalog meets the request's limits."""
 
-    def __init__(self, dropped: Sequence[DroppedModel]) -> None:
+    def __init__(self, dropped: Sequence[DroppedModel], field: str = "constraints") -> None:
         shown = "; ".join(f"{one.model_id}: {one.description}" for one in dropped[:_MAX_SHOWN])
         more = f"; and {len(dropped) - _MAX_SHOWN} more" if len(dropped) > _MAX_SHOWN else ""
-        super().__init__(f"no model of the catalog meets the request's limits: {shown}{more}")
+        super().__init__(f"{field}: no model of the catalog meets the limits: {shown}{more}")
         self.dropped = tuple(dropped)
         """Every model of the catalog, each with the first limit that it does not meet."""
+        self.field = field
+
+    def below(self, path: str) -> Self:
+        """Returns the error with a path put before that of its field."""
+        return type(self)(self.dropped, f"{path}.{self.field}")

@@ -1,8 +1,7 @@
 """Tells which models meet the limits of a request, and of the others why they do not.
 
-A limit on what the catalog says of a model is a set of models, so that all of them together cost a
-few operations for any number of models. What depends on the call's price or on the fleet is looked
-at model by model, and only where a tier's models are ranked.
+A limit is a set of models, so that all limits together cost a few operations for any number of
+models. Sentences are made only for models whose reason someone asks for.
 """
 
 from __future__ import annotations
@@ -13,13 +12,16 @@ from functools import reduce
 from operator import and_
 from typing import Final
 
+import numpy as np
+
 from tierwise_server.catalog.registry import Capability
 from tierwise_server.catalog.rules import AttachmentKind
 from tierwise_server.deciding.request import Constraints
 from tierwise_server.planning.call import CallSize
-from tierwise_server.planning.fleet import FleetView
+from tierwise_server.planning.costs import Costs
+from tierwise_server.planning.fleet import FleetColumns
 from tierwise_server.planning.prices import NANO_USD_PER_USD
-from tierwise_server.planning.registry import ModelRegistry, PricedModel
+from tierwise_server.planning.registry import NEVER, Flags, ModelRegistry, Numbers
 
 CAPABILITY_OF_ATTACHMENT: Final = {
     AttachmentKind.IMAGE: Capability.VISION,
@@ -36,151 +38,156 @@ class Scope:
 
     registry: ModelRegistry
     call: CallSize
+    costs: Costs
     constraints: Constraints
     capabilities: frozenset[Capability]
     """What the model must be able to do, rules and attachments included."""
-    fleet: FleetView
+    fleet: FleetColumns | None
+    """None when nothing is known of the fleet."""
     decided_rank: int
     ranks: tuple[int, ...]
     """Ranks of the tiers that may be used, in the order in which they are tried."""
 
+    def cost(self, position: int) -> int | None:
+        """Returns the estimated cost of the call on a model; None when its price is unknown."""
+        cost: int = self.costs.item(position)
+        return None if cost == NEVER else cost
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Limit:
-    """One limit of a request on what the catalog says of models."""
+    """One limit of a request."""
 
     constraint: str
     """Name in kebab-case, for programs."""
-    models: int
-    """Set of the models that meet it."""
-    describe: Callable[[Scope, PricedModel], str]
-    """Tells, for people, why a model does not meet it."""
+    models: Flags
+    """The models that meet it."""
+    describe: Callable[[Scope, int], str]
+    """Tells, for people, why the model at a position does not meet it."""
 
 
-def static_limits(scope: Scope) -> Iterator[Limit]:
+def qualified_models(scope: Scope) -> Flags:
+    """Returns the models that meet every limit."""
+    return reduce(and_, (limit.models for limit in limits_of(scope)))
+
+
+def limits_of(scope: Scope) -> Iterator[Limit]:
     """Yields the request's limits, in the order in which a dropped model's reason is looked for."""
-    registry, call, constraints = scope.registry, scope.call, scope.constraints
-    yield Limit(
-        constraint="tier",
-        models=reduce(_or, (registry.tier_sets[rank] for rank in scope.ranks), 0),
-        describe=_tier,
-    )
-    yield from _naming_limits(registry, constraints)
-    for capability in sorted(scope.capabilities):
-        if (models := registry.by_capability.get(capability, 0)) != registry.all_set:
-            yield Limit(constraint="capability", models=models, describe=_capability)
-    for label in constraints.required_labels.items():
-        yield Limit(
-            constraint="label", models=registry.by_label.get(label, 0), describe=_label
-        )
-    yield Limit(
-        constraint="context-window",
-        models=reduce(
-            _or,
-            (
-                windows.at_least(tokens + call.output_tokens)
-                for windows, tokens in zip(registry.windows, call.safe_input_tokens, strict=True)
-            ),
-        ),
-        describe=_context_window,
-    )
-    if call.output_stated:
-        yield Limit(
-            constraint="output-limit",
-            models=registry.output_limits.at_least(call.output_tokens),
-            describe=_output_limit,
-        )
-    if constraints.cost_ceiling_nano_usd is not None:
-        yield Limit(
-            constraint="price-unknown", models=registry.priced_set, describe=_price_unknown
-        )
-    yield Limit(
-        constraint="no-headroom",
-        models=reduce(
-            _or,
-            (
-                limits.at_least(tokens + call.output_tokens)
-                for limits, tokens in zip(registry.token_limits, call.input_tokens, strict=True)
-            ),
-        ),
-        describe=_token_limit,
-    )
+    yield Limit(constraint="tier", models=_models_of_tiers(scope), describe=_tier)
+    yield from _naming_limits(scope.registry, scope.constraints)
+    yield from _ability_limits(scope)
+    yield from _size_limits(scope.registry, scope.call)
+    yield from _price_limits(scope)
+    if scope.fleet is not None:
+        yield from _fleet_limits(scope, scope.fleet)
+
+
+def _models_of_tiers(scope: Scope) -> Flags:
+    found = scope.registry.nothing.copy()
+    for rank in scope.ranks:
+        found[scope.registry.tiers[rank]] = True
+    return found
 
 
 def _naming_limits(registry: ModelRegistry, constraints: Constraints) -> Iterator[Limit]:
     """Yields the limits that name providers or models."""
-    everything = registry.all_set
     if constraints.pinned_model:
-        pinned = registry.by_id[constraints.pinned_model].bit
+        pinned = registry.named([constraints.pinned_model])
         yield Limit(constraint="model-not-allowed", models=pinned, describe=_not_pinned)
-    providers = registry.by_provider
     if constraints.allowed_providers:
-        allowed = reduce(_or, (providers.get(one, 0) for one in constraints.allowed_providers))
+        allowed = _of_providers(registry, constraints.allowed_providers)
         yield Limit(
             constraint="provider-not-allowed", models=allowed, describe=_provider_not_allowed
         )
     if constraints.denied_providers:
-        denied = reduce(_or, (providers.get(one, 0) for one in constraints.denied_providers))
-        yield Limit(
-            constraint="provider-denied", models=everything & ~denied, describe=_provider_denied
-        )
+        denied = _of_providers(registry, constraints.denied_providers)
+        yield Limit(constraint="provider-denied", models=~denied, describe=_provider_denied)
     if constraints.allowed_models:
-        allowed = reduce(_or, (registry.by_id[one].bit for one in constraints.allowed_models))
+        allowed = registry.named(constraints.allowed_models)
         yield Limit(constraint="model-not-allowed", models=allowed, describe=_model_not_allowed)
     if constraints.denied_models:
-        denied = reduce(_or, (registry.by_id[one].bit for one in constraints.denied_models))
+        denied = registry.named(constraints.denied_models)
+        yield Limit(constraint="model-denied", models=~denied, describe=_model_denied)
+
+
+def _of_providers(registry: ModelRegistry, providers: frozenset[str]) -> Flags:
+    found = registry.nothing.copy()
+    for provider in providers:
+        found |= registry.by_provider.get(provider, registry.nothing)
+    return found
+
+
+def _ability_limits(scope: Scope) -> Iterator[Limit]:
+    registry = scope.registry
+    for capability in sorted(scope.capabilities):
+        models = registry.by_capability.get(capability, registry.nothing)
+        yield Limit(constraint="capability", models=models, describe=_capability)
+    for label in scope.constraints.required_labels.items():
+        models = registry.by_label.get(label, registry.nothing)
+        yield Limit(constraint="label", models=models, describe=_label)
+
+
+def _size_limits(registry: ModelRegistry, call: CallSize) -> Iterator[Limit]:
+    output = call.output_tokens
+    # Most calls are far below every limit, which one comparison tells.
+    if max(call.safe_input_tokens) + output > registry.smallest_window:
+        needed = _by_family(registry, call.safe_input_tokens) + output
         yield Limit(
-            constraint="model-denied", models=everything & ~denied, describe=_model_denied
+            constraint="context-window",
+            models=registry.context_window >= needed,
+            describe=_context_window,
+        )
+    if call.output_stated:
+        yield Limit(
+            constraint="output-limit",
+            models=registry.max_output_tokens >= output,
+            describe=_output_limit,
+        )
+    if max(call.input_tokens) + output > registry.smallest_rate:
+        needed = _by_family(registry, call.input_tokens) + output
+        yield Limit(
+            constraint="no-headroom",
+            models=registry.tokens_per_minute >= needed,
+            describe=_token_limit,
         )
 
 
-def qualified_models(scope: Scope) -> int:
-    """Returns the set of models that meet every limit on what the catalog says of them."""
-    return reduce(and_, (limit.models for limit in static_limits(scope)))
-
-
-def dynamic_drop(scope: Scope, model: PricedModel, cost: int | None) -> tuple[str, str] | None:
-    """Returns the limit on price or fleet that a model does not meet, and why; None if it does.
-
-    Args:
-        scope: What the model is held against.
-        model: The model.
-        cost: Estimated cost of the call on it. None means unknown.
-    """
+def _price_limits(scope: Scope) -> Iterator[Limit]:
     ceiling = scope.constraints.cost_ceiling_nano_usd
-    if ceiling is not None and cost is not None and cost > ceiling:
-        return "cost-ceiling", f"a call costs about {_usd(cost)}, above {_usd(ceiling)}"
-    health = scope.fleet.models.get(model.model.id)
-    if health is None:
-        return None
-    if not health.available:
-        return "unhealthy", "it cools down after failures"
-    if health.remaining_requests is not None and health.remaining_requests < 1:
-        return "no-headroom", "its provider takes no further request in this minute"
-    needed = scope.call.input_tokens[model.family] + scope.call.output_tokens
-    if health.remaining_tokens is not None and health.remaining_tokens < needed:
-        return (
-            "no-headroom",
-            f"the call needs about {needed:,} tokens, and its provider takes"
-            f" {health.remaining_tokens:,} more in this minute",
+    if ceiling is not None:
+        yield Limit(
+            constraint="price-unknown", models=scope.registry.priced, describe=_price_unknown
         )
-    return None
+        yield Limit(
+            constraint="cost-ceiling",
+            models=(scope.costs <= ceiling).astype(np.bool_),
+            describe=_cost_ceiling,
+        )
 
 
-def has_dynamic_limits(scope: Scope) -> bool:
-    """Returns whether `dynamic_drop` can drop any model."""
-    return bool(scope.fleet.models) or scope.constraints.cost_ceiling_nano_usd is not None
+def _fleet_limits(scope: Scope, fleet: FleetColumns) -> Iterator[Limit]:
+    yield Limit(constraint="unhealthy", models=fleet.available, describe=_unhealthy)
+    yield Limit(
+        constraint="no-headroom", models=fleet.remaining_requests >= 1, describe=_request_headroom
+    )
+    needed = _by_family(scope.registry, scope.call.input_tokens) + scope.call.output_tokens
+    yield Limit(
+        constraint="no-headroom",
+        models=fleet.remaining_tokens >= needed,
+        describe=_token_headroom,
+    )
 
 
-def _or(left: int, right: int) -> int:
-    return left | right
+def _by_family(registry: ModelRegistry, tokens: tuple[int, ...]) -> Numbers:
+    return np.array(tokens, dtype=np.int64)[registry.family]
 
 
 def _usd(nano_usd: int) -> str:
     return f"{nano_usd / NANO_USD_PER_USD:.6f} USD"
 
 
-def _tier(scope: Scope, model: PricedModel) -> str:
+def _tier(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
     tiers = scope.registry.tier_ids
     own, decided = tiers[model.rank], tiers[scope.decided_rank]
     if scope.constraints.pinned_tier or scope.constraints.pinned_model:
@@ -190,32 +197,36 @@ def _tier(scope: Scope, model: PricedModel) -> str:
     return f"it is of tier {own}, which the request's limits leave out"
 
 
-def _not_pinned(scope: Scope, model: PricedModel) -> str:
+def _not_pinned(scope: Scope, _position: int) -> str:
     return f"the request pins {scope.constraints.pinned_model}"
 
 
-def _provider_not_allowed(scope: Scope, model: PricedModel) -> str:
+def _provider_not_allowed(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
     return f"its provider {model.model.provider} is not among the allowed ones"
 
 
-def _provider_denied(scope: Scope, model: PricedModel) -> str:
+def _provider_denied(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
     return f"the request denies its provider {model.model.provider}"
 
 
-def _model_not_allowed(scope: Scope, model: PricedModel) -> str:
+def _model_not_allowed(_scope: Scope, _position: int) -> str:
     return "it is not among the allowed models"
 
 
-def _model_denied(scope: Scope, model: PricedModel) -> str:
+def _model_denied(_scope: Scope, _position: int) -> str:
     return "the request denies it"
 
 
-def _capability(scope: Scope, model: PricedModel) -> str:
+def _capability(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
     missing = sorted(scope.capabilities - model.model.capabilities)
     return f"it lacks {', '.join(missing)}"
 
 
-def _label(scope: Scope, model: PricedModel) -> str:
+def _label(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
     missing = [
         f"{key}={value}"
         for key, value in scope.constraints.required_labels.items()
@@ -224,7 +235,8 @@ def _label(scope: Scope, model: PricedModel) -> str:
     return f"it does not carry {', '.join(missing)}"
 
 
-def _context_window(scope: Scope, model: PricedModel) -> str:
+def _context_window(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
     tokens = scope.call.safe_input_tokens[model.family]
     return (
         f"input of up to {tokens:,} tokens and output of {scope.call.output_tokens:,} do not fit"
@@ -232,20 +244,43 @@ def _context_window(scope: Scope, model: PricedModel) -> str:
     )
 
 
-def _output_limit(scope: Scope, model: PricedModel) -> str:
+def _output_limit(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
     return (
         f"it writes at most {model.model.max_output_tokens:,} tokens, and the request expects"
         f" {scope.call.output_tokens:,}"
     )
 
 
-def _price_unknown(scope: Scope, model: PricedModel) -> str:
+def _price_unknown(_scope: Scope, _position: int) -> str:
     return "its price is unknown, and the request sets a cost ceiling"
 
 
-def _token_limit(scope: Scope, model: PricedModel) -> str:
+def _token_limit(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
     needed = scope.call.input_tokens[model.family] + scope.call.output_tokens
     return (
         f"the call needs about {needed:,} tokens, and its limit is"
         f" {model.model.limits.tokens_per_minute:,} a minute"
+    )
+
+
+def _cost_ceiling(scope: Scope, position: int) -> str:
+    cost, ceiling = scope.cost(position) or 0, scope.constraints.cost_ceiling_nano_usd or 0
+    return f"a call costs about {_usd(cost)}, above the ceiling of {_usd(ceiling)}"
+
+
+def _unhealthy(_scope: Scope, _position: int) -> str:
+    return "it cools down after failures"
+
+
+def _request_headroom(_scope: Scope, _position: int) -> str:
+    return "its provider takes no further request in this minute"
+
+
+def _token_headroom(scope: Scope, position: int) -> str:
+    model = scope.registry.models[position]
+    needed = scope.call.input_tokens[model.family] + scope.call.output_tokens
+    return (
+        f"the call needs about {needed:,} tokens, more than its provider still takes in this minute"
     )

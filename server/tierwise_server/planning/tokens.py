@@ -132,8 +132,9 @@ _WIDE_TEXT: Final = CharacterKinds(0.02, 0.02, 0.02, 0.06, 0.0, 0.88)
 _OTHER_TEXT: Final = CharacterKinds(0.02, 0.15, 0.01, 0.05, 0.77, 0.0)
 _WIDE_LANGUAGES: Final = frozenset({"zh", "ja", "ko"})
 _OTHER_LANGUAGES: Final = frozenset(
-    "am ar be bg bn el fa gu he hi hy ka kk km kn ky lo mk ml mn mr my ne or pa ps ru sa sd si sr"
-    " ta te tg th ug uk ur yi".split()
+    {"am", "ar", "be", "bg", "bn", "el", "fa", "gu", "he", "hi", "hy", "ka", "kk", "km", "kn"}
+    | {"ky", "lo", "mk", "ml", "mn", "mr", "my", "ne", "or", "pa", "ps", "ru", "sa", "sd", "si"}
+    | {"sr", "ta", "te", "tg", "th", "ug", "uk", "ur", "yi"}
 )
 
 
@@ -174,14 +175,18 @@ def character_kinds(text: str) -> CharacterKinds:
         )
     if not text:
         return _PLAIN
-    encoded = text.encode("utf-8", "replace")
     total = len(text)
-    letter, space, digit, other, wide = (
-        (len(encoded) - len(encoded.translate(None, kind))) / total
-        for kind in (_LETTERS, _SPACES, _DIGITS, _OTHER, _WIDE)
-    )
+    encoded = text.encode("utf-8", "replace")
+    letter, space, digit = (_share(encoded, one, total) for one in (_LETTERS, _SPACES, _DIGITS))
+    other = wide = 0.0
+    if len(encoded) > total:
+        other, wide = _share(encoded, _OTHER, total), _share(encoded, _WIDE, total)
     mark = max(0.0, 1.0 - letter - space - digit - other - wide)
     return CharacterKinds(letter, space, digit, mark, other, wide)
+
+
+def _share(encoded: bytes, kind: bytes, total: int) -> float:
+    return (len(encoded) - len(encoded.translate(None, kind))) / total
 
 
 def kinds_of_language(language: str) -> CharacterKinds:
@@ -200,8 +205,17 @@ def estimate_tokens(family: TokenFamily, characters: int, kinds: CharacterKinds)
         kinds: Share of each kind among them.
     """
     rates = RATES[family]
-    each = sum(rate * share for rate, share in zip(rates.kinds, kinds, strict=True))
-    return rates.overhead + math.ceil(characters * each)
+    each, share = rates.kinds, kinds
+    # Written out, since every request comes by here once for each family.
+    rate = (
+        each.letter * share.letter
+        + each.space * share.space
+        + each.digit * share.digit
+        + each.mark * share.mark
+        + each.other * share.other
+        + each.wide * share.wide
+    )
+    return rates.overhead + math.ceil(characters * rate)
 
 
 def upper_bound(family: TokenFamily, tokens: int) -> int:
