@@ -80,6 +80,10 @@ proto: install ## Regenerate the gRPC stubs from proto/
 	@for f in $(STUBS)/*_pb2_grpc.py; do case $$f in *_service_pb2_grpc.py) ;; *) rm $$f $${f}i;; esac; done
 	@echo '"""Generated from proto/tierwise/v1. Run make proto."""' > $(STUBS)/__init__.py
 
+.PHONY: docs
+docs: install ## Bring the README's table of settings up to date
+	$(PYTHON) tests/readme.py
+
 .PHONY: release-proto
 release-proto: install ## Record the contract as released: what later changes must not break
 	$(BIN)/buf build proto --exclude-source-info -o $(BASELINE)

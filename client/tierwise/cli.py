@@ -31,6 +31,7 @@ SUMMARIES = {
     "check": "report everything that is wrong with a catalog's files",
     "evaluate": "run held-out cases or a labelled file against a catalog",
     "encoder": "build the encoder that prompts are embedded with",
+    "models": "list a catalog's models with prices and where they come from",
     "init": "write a small catalog to start from",
 }
 SERVER_COMMANDS = tuple(name for name in SUMMARIES if name not in CLIENT_COMMANDS)

@@ -31,6 +31,9 @@ from tierwise_server.encoder.cache import VectorCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.explaining import Explanation, explain
 from tierwise_server.live_catalog import LiveCatalog, RevisionMismatchError
+from tierwise_server.planning.choice import ModelChoice, explain_drops, plan_models
+from tierwise_server.planning.errors import DroppedModel
+from tierwise_server.planning.fleet import EMPTY_FLEET
 from tierwise_server.scoring.scorer import Scores
 from tierwise_server.snapshot import Snapshot
 
@@ -93,6 +96,8 @@ class Routed:
     snapshot: Snapshot
     opening: Opening
     verdict: Verdict
+    choice: ModelChoice | None
+    """The model and the plan; None where the catalog has no models."""
     scores: Scores | None
     vector: NDArray[np.float32] | None
     timings: Timings
@@ -104,6 +109,7 @@ class Explained:
 
     routed: Routed
     explanation: Explanation
+    dropped_models: tuple[DroppedModel, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -235,7 +241,15 @@ class Router:
                 task_limit=task_limit,
             ),
         )
-        return Explained(routed=routed, explanation=explanation)
+        dropped = explain_drops(
+            routed.snapshot.models,
+            routed.verdict,
+            routed.opening.bounds,
+            query.request,
+            language=routed.opening.language,
+            fleet=EMPTY_FLEET,
+        )
+        return Explained(routed=routed, explanation=explanation, dropped_models=dropped)
 
     async def _finish(
         self,
@@ -251,11 +265,21 @@ class Router:
         scores = snapshot.scorer.score(embedded.vector) if embedded is not None else None
         scored = time.perf_counter()
         verdict = close_decision(snapshot.catalog, opening, scores)
+        choice = plan_models(
+            snapshot.models,
+            verdict,
+            opening.bounds,
+            query.request,
+            language=opening.language,
+            fleet=EMPTY_FLEET,
+            seed=_seed(query),
+        )
         return Routed(
             catalog=catalog,
             snapshot=snapshot,
             opening=opening,
             verdict=verdict,
+            choice=choice,
             scores=scores,
             vector=embedded.vector if embedded is not None else None,
             timings=Timings(
@@ -295,6 +319,13 @@ class Router:
         return _Embedded(
             vector=encoding.vector, queue_s=encoding.queue_s, encoding_s=encoding.encode_s
         )
+
+
+def _seed(query: Query) -> bytes:
+    """Returns what weighted choices are keyed by where the request has no affinity key."""
+    if query.sent_vector is not None:
+        return query.sent_vector.values.tobytes()
+    return query.request.text.encode(errors="surrogatepass")
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:

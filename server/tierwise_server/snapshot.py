@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tierwise_server.catalog.faults import CatalogInvalidError, Fault, FaultRule
 from tierwise_server.catalog.model import Catalog
+from tierwise_server.planning.prices import PriceFault, resolve_prices
+from tierwise_server.planning.registry import ModelRegistry, build_registry
 from tierwise_server.scoring.scorer import Scorer, ScorerParameters, fit_scorer
 
 REVISION_DIGITS = 16
@@ -24,24 +27,49 @@ class Snapshot:
     vectors: NDArray[np.float32]
     """Unit vector of each utterance, in the order of `catalog.utterances`."""
     scorer: Scorer
+    models: ModelRegistry
+    """The models with the prices of the day on which the snapshot was built."""
     encoder_id: str
     revision: str
-    """Equal for equal content, encoder and scorer, on every machine."""
+    """Equal for equal content, encoder, scorer and prices, on every machine."""
     load_time: datetime.datetime
     """When it was built, in UTC."""
 
 
 def build_snapshot(catalog: Catalog, vectors: NDArray[np.float32], encoder_id: str) -> Snapshot:
-    """Fits the scorer and returns the snapshot."""
+    """Prices the models, fits the scorer and returns the snapshot.
+
+    Raises:
+        CatalogInvalidError: A model has no price and does not say that it is unknown.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    prices = resolve_prices(catalog.models, now.date())
+    if prices.faults:
+        raise CatalogInvalidError(map(_fault, prices.faults))
+    models = build_registry(catalog, prices)
     scorer = fit_catalog(catalog, vectors)
-    content = "\0".join((catalog.content_revision, encoder_id, scorer.scorer_id))
+    parts = (catalog.content_revision, encoder_id, scorer.scorer_id, models.revision)
+    content = "\0".join(parts)
     return Snapshot(
         catalog=catalog,
         vectors=vectors,
         scorer=scorer,
+        models=models,
         encoder_id=encoder_id,
         revision=hashlib.sha256(content.encode()).hexdigest()[:REVISION_DIGITS],
-        load_time=datetime.datetime.now(datetime.UTC),
+        load_time=now,
+    )
+
+
+def _fault(fault: PriceFault) -> Fault:
+    location = fault.model.location
+    return Fault(
+        file=location.file,
+        line=location.line,
+        column=1,
+        rule=FaultRule.UNUSABLE_PRICE,
+        message=fault.message,
+        suggestion=fault.suggestion,
     )
 
 

@@ -45,7 +45,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """`FAILED_PRECONDITION`. No model of the catalog meets the constraints; the
     `google.rpc.PreconditionFailure` detail has a violation for each model:
     the subject is its id, the type is the constraint, the description says why.
-    Metadata: `tier_id`, the tier that was decided.
+    As many are listed as the transport takes. Metadata: `field`, and
+    `model_count`, the number of models that were dropped.
     """
     ERROR_REASON_CATALOG_INVALID: _ErrorReason.ValueType  # 7
     """`FAILED_PRECONDITION`. The catalog's files do not load; the
@@ -106,7 +107,8 @@ ERROR_REASON_NO_MODEL_QUALIFIES: ErrorReason.ValueType  # 6
 """`FAILED_PRECONDITION`. No model of the catalog meets the constraints; the
 `google.rpc.PreconditionFailure` detail has a violation for each model:
 the subject is its id, the type is the constraint, the description says why.
-Metadata: `tier_id`, the tier that was decided.
+As many are listed as the transport takes. Metadata: `field`, and
+`model_count`, the number of models that were dropped.
 """
 ERROR_REASON_CATALOG_INVALID: ErrorReason.ValueType  # 7
 """`FAILED_PRECONDITION`. The catalog's files do not load; the

@@ -190,7 +190,9 @@ Global___Model: _TypeAlias = Model  # noqa: Y015
 
 @_typing.final
 class Price(_message.Message):
-    """Prices of a model."""
+    """Prices of a model. Where a provider charges more for long inputs, these are
+    the prices of short ones; the estimates of a decision use those that apply.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

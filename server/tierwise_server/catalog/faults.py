@@ -81,6 +81,7 @@ class FaultRule(StrEnum):
     # Models.
     DUPLICATE_MODEL = "duplicate-model"
     NEGATIVE_PRICE = "negative-price"
+    UNUSABLE_PRICE = "unusable-price"
     UNKNOWN_CAPABILITY = "unknown-capability"
     OUTPUT_EXCEEDS_WINDOW = "output-exceeds-window"
     EMPTY_TIER = "empty-tier"

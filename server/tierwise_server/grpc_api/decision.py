@@ -11,6 +11,7 @@ from tierwise.v1 import decision_pb2
 from tierwise_server.deciding.decision import DecisionKind
 from tierwise_server.deciding.semantic import Abstention
 from tierwise_server.grpc_api.decision_token import DecisionToken, encode_token
+from tierwise_server.grpc_api.models import plan_message
 from tierwise_server.router import Routed, Timings
 
 _KINDS = {
@@ -40,14 +41,14 @@ def decision_message(routed: Routed, *, with_token: bool = True) -> decision_pb2
     message = decision_pb2.Decision(
         decision_id=decision_id,
         catalog=routed.catalog,
-        tier_id=verdict.tier.id,
+        tier_id=_tier_id(routed),
         task_id=verdict.task.id if verdict.task is not None else "",
         kind=_KINDS[verdict.kind],
         rule_name=verdict.rule.name if verdict.rule is not None else "",
         catalog_revision=snapshot.revision,
         encoder_id=snapshot.encoder_id,
         timings=_timings_message(routed.timings),
-        reason=verdict.reason,
+        reason=_reason(routed),
     )
     if verdict.abstention is not None:
         message.semantic_abstention = _ABSTENTIONS[verdict.abstention]
@@ -60,26 +61,56 @@ def decision_message(routed: Routed, *, with_token: bool = True) -> decision_pb2
             message.margin = outcome.margin
         if verdict.similarity is not None:
             message.similarity = verdict.similarity
+    choice = routed.choice
+    if choice is not None:
+        message.model_id = choice.model.model.id
+        message.baseline_model_id = choice.baseline.model.id
+        message.plan.CopyFrom(plan_message(choice.plan))
+        if choice.estimated_cost_nano_usd is not None:
+            message.estimated_cost_nano_usd = choice.estimated_cost_nano_usd
+        if choice.counterfactual_cost_nano_usd is not None:
+            message.counterfactual_cost_nano_usd = choice.counterfactual_cost_nano_usd
+        if choice.propensity is not None:
+            message.propensity = choice.propensity
     if with_token:
-        message.decision_token = encode_token(_token(routed, decision_id, now_ms))
+        message.decision_token = encode_token(_token(routed, message, now_ms))
     return message
 
 
-def _token(routed: Routed, decision_id: str, now_ms: int) -> DecisionToken:
-    verdict, request = routed.verdict, routed.opening.request
+def _reason(routed: Routed) -> str:
+    tier = _tier_id(routed)
+    if tier == routed.verdict.tier.id:
+        return routed.verdict.reason
+    return (
+        f"{routed.verdict.reason} No model of {routed.verdict.tier.id} meets the request's limits,"
+        f" so {tier} is used."
+    )
+
+
+def _tier_id(routed: Routed) -> str:
+    """Returns the tier in use: the decided one, unless only another has a model that qualifies."""
+    if routed.choice is None:
+        return routed.verdict.tier.id
+    return routed.choice.model.model.tier
+
+
+def _token(routed: Routed, message: decision_pb2.Decision, now_ms: int) -> DecisionToken:
+    verdict, request, choice = routed.verdict, routed.opening.request, routed.choice
     return DecisionToken(
-        decision_id=decision_id,
+        decision_id=message.decision_id,
         decision_time_ms=now_ms,
         catalog=routed.catalog,
         catalog_revision=routed.snapshot.revision,
-        tier=verdict.tier.id,
-        task=verdict.task.id if verdict.task is not None else "",
+        tier=message.tier_id,
+        task=message.task_id,
         kind=int(verdict.kind),
-        model="",
-        baseline_model="",
-        estimated_cost_nano_usd=None,
-        counterfactual_cost_nano_usd=None,
-        propensity=None,
+        model=message.model_id,
+        baseline_model=message.baseline_model_id,
+        estimated_cost_nano_usd=choice.estimated_cost_nano_usd if choice is not None else None,
+        counterfactual_cost_nano_usd=(
+            choice.counterfactual_cost_nano_usd if choice is not None else None
+        ),
+        propensity=choice.propensity if choice is not None else None,
         caller=request.caller,
         expected_tier=request.expected_tier,
         keep_nothing=request.keep_nothing,

@@ -23,6 +23,7 @@ from tierwise_server.deciding.errors import (
 )
 from tierwise_server.encoder.lanes import DeadlinePassedError, LanesClosedError, QueueFullError
 from tierwise_server.live_catalog import FaultyCatalogError, RevisionMismatchError
+from tierwise_server.planning.errors import NoModelQualifiesError
 from tierwise_server.router import UnknownCatalogError
 
 MAX_MESSAGE_BYTES = 500
@@ -147,6 +148,25 @@ def _encoder_mismatch(error: EncoderMismatchError) -> Failure:
     )
 
 
+def _no_model_qualifies(error: NoModelQualifiesError) -> Failure:
+    return Failure(
+        code=grpc.StatusCode.FAILED_PRECONDITION,
+        reason=error_reason_pb2.ERROR_REASON_NO_MODEL_QUALIFIES,
+        message=str(error),
+        metadata={"field": error.field, "model_count": str(len(error.dropped))},
+        detail=error_details_pb2.PreconditionFailure(
+            violations=_fitting(
+                error_details_pb2.PreconditionFailure.Violation(
+                    type=one.constraint,
+                    subject=one.model_id,
+                    description=_cut(one.description, 300),
+                )
+                for one in error.dropped
+            )
+        ),
+    )
+
+
 def _unknown_catalog(error: UnknownCatalogError) -> Failure:
     return Failure(
         code=grpc.StatusCode.NOT_FOUND,
@@ -245,6 +265,7 @@ FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
     InvalidFieldsError: _invalid_fields,
     MalformedMessageError: _malformed,
     EncoderMismatchError: _encoder_mismatch,
+    NoModelQualifiesError: _no_model_qualifies,
     UnknownCatalogError: _unknown_catalog,
     UnknownTierError: _unknown_tier,
     UnknownModelError: _unknown_model,

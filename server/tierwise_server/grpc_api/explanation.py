@@ -21,6 +21,12 @@ def explanation_message(explained: Explained) -> explanation_pb2.Explanation:
         tasks=[_task(one) for one in explanation.tasks],
         rules=[_rule(one) for one in explanation.rules],
         flips=[_flip(one) for one in explanation.flips],
+        dropped_models=[
+            explanation_pb2.DroppedModel(
+                model_id=one.model_id, constraint=one.constraint, description=one.description
+            )
+            for one in explained.dropped_models
+        ],
         language=explained.routed.opening.language,
     )
 

@@ -1,20 +1,34 @@
-"""From a model of the registry to the contract's message."""
+"""From the models of a catalog, and the plan to call them, to the contract's messages."""
 
 from __future__ import annotations
 
-from tierwise.v1 import model_pb2
-from tierwise_server.catalog.registry import Capability, Model
+import datetime
+import functools
+
+from google.protobuf import duration_pb2
+
+from tierwise.v1 import decision_pb2, error_class_pb2, model_pb2
+from tierwise_server.catalog.registry import Capability
+from tierwise_server.planning.plan import Plan, PlanStep, RetryRule, StepKind
+from tierwise_server.planning.prices import ResolvedPrice
+from tierwise_server.planning.registry import PricedModel
 
 _CAPABILITIES = {one: model_pb2.Capability.Value(f"CAPABILITY_{one.name}") for one in Capability}
+_STEP_KINDS = {
+    kind: decision_pb2.PlanStepKind.Value(f"PLAN_STEP_KIND_{kind.name}") for kind in StepKind
+}
 
 
-def model_message(model: Model) -> model_pb2.Model:
-    """Returns a model as callers see it."""
-    message = model_pb2.Model(
+@functools.lru_cache(maxsize=10_000)
+def model_message(priced: PricedModel) -> model_pb2.Model:
+    """Returns a model as callers see it. Kept, since each decision shows several; never change it."""
+    model = priced.model
+    return model_pb2.Model(
         model_id=model.id,
         provider_id=model.provider,
         upstream_name=model.name,
         tier_id=model.tier,
+        price=_price(priced.price) if priced.price is not None else None,
         context_window_token_count=model.context_window,
         output_limit_token_count=model.max_output_tokens,
         capabilities=sorted(_CAPABILITIES[one] for one in model.capabilities),
@@ -24,4 +38,63 @@ def model_message(model: Model) -> model_pb2.Model:
         request_limit_per_minute=model.limits.requests_per_minute,
         token_limit_per_minute=model.limits.tokens_per_minute,
     )
+
+
+def plan_message(plan: Plan) -> decision_pb2.Plan:
+    """Returns a plan as callers get it."""
+    return decision_pb2.Plan(
+        steps=[_step(step) for step in plan.steps],
+        worst_case_cost_nano_usd=plan.worst_case_cost_nano_usd,
+        estimated_input_token_count=plan.estimated_input_tokens,
+        assumed_output_token_count=plan.assumed_output_tokens,
+    )
+
+
+def _step(step: PlanStep) -> decision_pb2.PlanStep:
+    return decision_pb2.PlanStep(
+        model=model_message(step.model),
+        kind=_STEP_KINDS[step.kind],
+        error_classes=_classes(step.error_classes),
+        retry_rules=_retry_rules(step.retry_rules),
+        call_timeout=_timeout(step.call_timeout_s),
+        estimated_cost_nano_usd=step.estimated_cost_nano_usd,
+    )
+
+
+@functools.cache
+def _classes(
+    classes: tuple[int, ...],
+) -> tuple[error_class_pb2.ErrorClass.ValueType, ...]:
+    known = {int(number): number for number in error_class_pb2.ErrorClass.values()}
+    return tuple(known[int(one)] for one in classes)
+
+
+@functools.cache
+def _retry_rules(rules: tuple[RetryRule, ...]) -> tuple[decision_pb2.RetryRule, ...]:
+    return tuple(
+        decision_pb2.RetryRule(
+            error_class=_classes((rule.error_class,))[0], retry_limit=rule.retry_limit
+        )
+        for rule in rules
+    )
+
+
+@functools.cache
+def _timeout(seconds: float) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromTimedelta(datetime.timedelta(seconds=seconds))
+    return duration
+
+
+def _price(price: ResolvedPrice) -> model_pb2.Price:
+    message = model_pb2.Price(
+        input_nano_usd_per_million=price.base.input,
+        output_nano_usd_per_million=price.base.output,
+        cached_input_nano_usd_per_million=price.base.cached_input,
+        call_nano_usd=price.per_call,
+        source=price.source,
+    )
+    if price.source_date is not None:
+        midnight = datetime.datetime.combine(price.source_date, datetime.time(tzinfo=datetime.UTC))
+        message.source_time.FromDatetime(midnight)
     return message

@@ -167,13 +167,13 @@ class CatalogServicer:
         """Lists the models."""
         snapshot = self._slot.router.live(request.catalog).snapshot
         models, following = messages.page(
-            sorted(snapshot.catalog.models, key=lambda model: model.id),
+            sorted(snapshot.models.models, key=lambda one: one.model.id),
             size=request.page_size,
             token=request.page_token,
             revision=snapshot.revision,
         )
         return catalog_service_pb2.ListModelsResponse(
-            models=[model_message(model) for model in models],
+            models=[model_message(one) for one in models],
             next_page_token=following,
             catalog_revision=snapshot.revision,
         )

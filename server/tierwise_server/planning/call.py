@@ -48,8 +48,8 @@ def measure_call(request: RoutingRequest, language: str) -> CallSize:
         # Turns that are not at hand are taken to be written like the one that is.
         kinds = character_kinds(request.text) if request.text else kinds_of_language(language)
         characters = max(request.character_count, len(request.text))
-        inputs = tuple(estimate_tokens(family, characters, kinds) for family in FAMILIES)
-        safe = tuple(upper_bound(family, inputs[family]) for family in FAMILIES)
+        inputs = tuple([estimate_tokens(family, characters, kinds) for family in FAMILIES])
+        safe = tuple([upper_bound(family, inputs[family]) for family in FAMILIES])
     return CallSize(
         input_tokens=inputs,
         safe_input_tokens=safe,

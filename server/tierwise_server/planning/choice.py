@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tierwise_server.deciding.bounds import TierBounds
@@ -19,7 +18,7 @@ from tierwise_server.planning.limits import (
     qualified_models,
 )
 from tierwise_server.planning.plan import Plan, plan_for
-from tierwise_server.planning.ranking import draw_by_weight, ranked_models
+from tierwise_server.planning.ranking import Ranking, draw_by_weight, ranked_models
 from tierwise_server.planning.registry import ModelRegistry, PricedModel
 from tierwise_server.planning.selection import DEFAULT_PLAN_LIMITS, PlanLimits, Shortlist
 
@@ -81,7 +80,7 @@ def plan_models(
             break
     else:
         raise NoModelQualifiesError(_drops(scope))
-    first, propensity = _first(registry, ranking.tolist(), verdict, request, seed)
+    first, propensity = _first(registry, ranking, verdict, request, seed)
     shortlist = Shortlist(
         scope=scope,
         qualified=qualified,
@@ -152,7 +151,7 @@ def _scope(
 
 def _first(
     registry: ModelRegistry,
-    ranking: Sequence[int],
+    ranking: Ranking,
     verdict: Verdict,
     request: RoutingRequest,
     seed: bytes,
@@ -160,11 +159,11 @@ def _first(
     """Returns the model to call first, and the share of keys that get it where chance decides."""
     if verdict.model and (named := registry.position_of[verdict.model]) in ranking:
         return named, None
-    if request.priority is Priority.COST:
-        draw = draw_by_weight(registry, ranking, request.affinity_key.encode() or seed)
+    if registry.weights and request.priority is Priority.COST:
+        draw = draw_by_weight(registry, ranking.tolist(), request.affinity_key.encode() or seed)
         if draw is not None:
             return draw
-    return ranking[0], None
+    return ranking.item(0), None
 
 
 def _drops(scope: Scope) -> tuple[DroppedModel, ...]:

@@ -43,17 +43,17 @@ def ranked_models(scope: Scope, qualified: Flags, rank: int, priority: Priority)
             what is not known comes last.
     """
     tier = scope.registry.tiers[rank]
-    found: Ranking = np.flatnonzero(qualified[tier]) + tier.start
+    found: Ranking = qualified[tier].nonzero()[0] + tier.start
     # A tier's models stand in the order of quality and id, and every sort here is stable.
-    found = found[np.argsort(scope.costs[found], kind="stable")]
+    found = found[scope.costs[found].argsort(kind="stable")]
     match priority:
         case Priority.COST:
             pass
         case Priority.LATENCY:
             if scope.fleet is not None:
-                found = found[np.argsort(scope.fleet.latency_s[found], kind="stable")]
+                found = found[scope.fleet.latency_s[found].argsort(kind="stable")]
         case Priority.QUALITY:
-            found = found[np.argsort(-scope.registry.quality[found], kind="stable")]
+            found = found[(-scope.registry.quality[found]).argsort(kind="stable")]
     return found
 
 
@@ -68,8 +68,6 @@ def draw_by_weight(registry: ModelRegistry, positions: Sequence[int], key: bytes
         positions: The models that qualify.
         key: Equal keys draw alike.
     """
-    if not registry.weights:
-        return None
     weighted = [(one, registry.weights[one]) for one in positions if one in registry.weights]
     if not weighted:
         return None

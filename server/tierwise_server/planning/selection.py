@@ -136,7 +136,8 @@ class _Selection:
         if alternates:
             affordable |= costs == NEVER
         # Costs of any length compare to columns of objects.
-        return list(tier[affordable.astype(np.bool_, copy=False)].tolist())
+        found: list[int] = tier[affordable.astype(np.bool_, copy=False)].tolist()
+        return found
 
     def _next(self, chosen: Sequence[int], candidates: Sequence[int]) -> int:
         """Returns the best candidate, or one of a new provider that costs about as much."""

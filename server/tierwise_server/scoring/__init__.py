@@ -5,10 +5,10 @@ vectors and whole numbers only: it knows nothing of files, texts, thresholds or 
 """
 
 from tierwise_server.scoring.index import FlatIndex
+from tierwise_server.scoring.parameters import ScorerParameters
 from tierwise_server.scoring.scorer import (
     Neighbors,
     Scorer,
-    ScorerParameters,
     Scores,
     fit_scorer,
 )

@@ -5,6 +5,8 @@ The one place that imports FAISS. A similarity is always the cosine of unit vect
 from the first few neighbours.
 """
 
+from typing import Any
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +34,8 @@ class FlatIndex:
             raise ValueError(f"vectors must have shape (n, dimensions), not {rows.shape}")
         if not np.isfinite(rows).all():
             raise ValueError("vectors must be finite")
-        self._index = faiss.IndexFlatIP(rows.shape[1])
+        # `Any` because FAISS's type stubs leave out `compute_distance_subset`.
+        self._index: Any = faiss.IndexFlatIP(rows.shape[1])
         self._index.add(rows)
         self._positions = np.arange(len(rows), dtype=np.int64)
 
@@ -45,19 +48,31 @@ class FlatIndex:
         """Number of components of a vector."""
         return int(self._index.d)
 
-    def similarities(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns the inner product with every vector, float32 of shape (n,), in their order."""
+    def similarities(
+        self, vector: NDArray[np.float32], start: int = 0, end: int | None = None
+    ) -> NDArray[np.float32]:
+        """Returns the inner product with each vector from `start` up to `end`, in their order.
+
+        Args:
+            vector: float32 of shape (dimensions,).
+            start: First position, from 0 to n.
+            end: Position behind the last, from `start` to n; None means n.
+        """
         query = self._query(vector)
-        found = np.empty(len(self), dtype=np.float32)
-        if len(self) > 0:
+        end = len(self) if end is None else end
+        if not 0 <= start <= end <= len(self):
+            raise ValueError(f"positions {start} to {end} do not lie in 0 to {len(self)}")
+        positions = self._positions[start:end]
+        found = np.empty(len(positions), dtype=np.float32)
+        if len(positions) > 0:
             # Unlike a search for the n nearest, this does not sort, which would take most of
             # the time. The pointers stay valid because the three arrays outlive the call.
             self._index.compute_distance_subset(
                 1,
                 faiss.swig_ptr(query),
-                len(self),
+                len(positions),
                 faiss.swig_ptr(found),
-                faiss.swig_ptr(self._positions),
+                faiss.swig_ptr(positions),
             )
         return found
 

@@ -1,0 +1,84 @@
+"""The figures of the scoring formula, each with its source."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+FORMULA = "discriminant-nearest-1"
+"""Name and version of the formula: the version changes when equal parameters score differently."""
+
+DIGEST_DIGITS = 8
+"""Hex digits of the parameters' hash: enough to tell settings apart at a glance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerParameters:
+    """What the formula leaves open.
+
+    One set serves every size of catalog. The defaults were chosen on CLINC150's validation rows
+    (5, 10, 30 and 100 utterances a task, even and uneven; 10, 36 and 150 tasks; whole tasks held
+    out) and on halves of Banking77's training rows, never on test rows. Each lies on a plateau:
+    half or twice the value moves accuracy by less than a point.
+    """
+
+    shrinkage: float = 0.9
+    """Share of the identity in the pooled covariance of a task's utterances, over 0 to 1. From 0.7
+    to 0.95 the results are alike; less than 0.6 costs out-of-scope AUROC when utterances are
+    few, and 1 costs half a point between tasks that lie close together."""
+    sharpness: float = 20.0
+    """How sharply the refinement tells tasks apart: factor on scores before the softmax. 15 costs
+    0.5 points of accuracy; 30 costs 0.01 of AUROC against held-out tasks."""
+    step_count: int = 3
+    """Steps of the refinement; 0 leaves the plain discriminant, 1 to 2 points worse from 10
+    utterances a task. 5 steps add 0.3 points at 100 utterances a task, for two thirds more time."""
+    step_size: float = 0.1
+    """Length of a step. Stable up to 0.13 in every catalog tried."""
+    momentum: float = 0.7
+    """Share of the step before that a step carries on."""
+    utterances_per_step: int = 3000
+    """Most utterances that a step looks at, spread evenly over the tasks; larger catalogs give each
+    step another part. Also bounds the utterances that the covariance is measured on. Keeps the
+    time of a fit nearly level beyond this size."""
+    saturation: int = 20
+    """Utterances of a task in one step beyond which more of them lengthen the step no further."""
+    nearest_weight: float = 0.13
+    """Share of the nearest utterance's similarity in the score. Worth 0.7 points on Banking77, and
+    0.3 at 100 utterances a task; 0.2 costs 0.3 points at 5."""
+    tier_shrinkage: float = 0.6
+    """As `shrinkage`, for the tier head. From 0.3 to 0.9 the results are alike."""
+    tier_weight: float = 1.0
+    """Weight of the tier head. On 156 phrases in which each of 26 topics occurs in every tier, with
+    tasks that follow the topic, it lifts the right tier from 67 to 76 %. It leaves CLINC150
+    with tiers dealt out at random as it was. 0 turns the head off."""
+
+    def __post_init__(self) -> None:
+        """Refuses figures outside their range.
+
+        Raises:
+            ValueError: A figure is out of range.
+        """
+        faults = [
+            name
+            for name, is_valid in {
+                "shrinkage": 0.0 < self.shrinkage <= 1.0,
+                "sharpness": self.sharpness > 0.0,
+                "step_count": self.step_count >= 0,
+                "step_size": self.step_size >= 0.0,
+                "momentum": 0.0 <= self.momentum < 1.0,
+                "utterances_per_step": self.utterances_per_step >= 1,
+                "saturation": self.saturation >= 1,
+                "nearest_weight": 0.0 <= self.nearest_weight <= 1.0,
+                "tier_shrinkage": 0.0 < self.tier_shrinkage <= 1.0,
+                "tier_weight": self.tier_weight >= 0.0,
+            }.items()
+            if not is_valid
+        ]
+        if faults:
+            raise ValueError(f"out of range: {', '.join(faults)}")
+
+    @property
+    def scorer_id(self) -> str:
+        """Names the formula, its version and these figures, equal on every machine."""
+        content = json.dumps(asdict(self), sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()[:DIGEST_DIGITS]
+        return f"{FORMULA}-{digest}"
