@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tierwise_server.catalog.faults import CatalogInvalidError
+from tierwise_server.deciding import language
 from tierwise_server.encoder.errors import EncoderError
 from tierwise_server.encoder.onnx_encoder import OnnxEncoder
-from tierwise_server.encoder.utterance_store import UtteranceStore, embed_all
+from tierwise_server.encoder.utterance_store import UtteranceEmbedder, UtteranceStore
 from tierwise_server.live_catalog import LiveCatalog
 from tierwise_server.settings import Settings
 
@@ -45,6 +46,8 @@ def load_parts(settings: Settings) -> Parts:
         ServeError: Something does not load.
     """
     encoder = load_encoder(settings)
+    # Now rather than with the first prompt that needs it.
+    language.load()
     catalogs = {
         name: load_catalog(name, folder, encoder, settings)
         for name, folder in settings.catalogs.items()
@@ -80,7 +83,7 @@ def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settin
         live = LiveCatalog(
             name,
             folder,
-            embed=lambda texts: embed_all(texts, store, encoder, threads=settings.lane_count),
+            embed=UtteranceEmbedder(store, encoder, threads=settings.lane_count).embed,
             encoder_id=encoder.encoder_id,
         )
     except CatalogInvalidError as error:

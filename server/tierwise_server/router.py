@@ -27,14 +27,14 @@ from tierwise_server.deciding.errors import (
 )
 from tierwise_server.deciding.language import detect_language
 from tierwise_server.deciding.request import RoutingRequest
-from tierwise_server.encoder.cache import VectorCache
+from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.explaining import Explanation, explain
 from tierwise_server.live_catalog import LiveCatalog, RevisionMismatchError
 from tierwise_server.planning.choice import ModelChoice, explain_drops, plan_models
 from tierwise_server.planning.errors import DroppedModel
 from tierwise_server.planning.fleet import EMPTY_FLEET
-from tierwise_server.scoring.scorer import Scores
+from tierwise_server.scoring.scorer import Scorer, Scores
 from tierwise_server.snapshot import Snapshot
 
 INLINE_CHARACTERS = 20_000
@@ -112,9 +112,24 @@ class Explained:
     dropped_models: tuple[DroppedModel, ...]
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Known:
+    """What is known of a prompt: its vector, and its scores by the scorer that last scored it."""
+
+    vector: NDArray[np.float32]
+    scorer: Scorer | None = None
+    scores: Scores | None = None
+
+    def scores_by(self, scorer: Scorer) -> Scores:
+        """Returns the prompt's scores by a scorer, which are a pure function of both."""
+        if self.scores is None or self.scorer is not scorer:
+            self.scores, self.scorer = scorer.score(self.vector), scorer
+        return self.scores
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Embedded:
-    vector: NDArray[np.float32]
+    known: Known
     queue_s: float = 0.0
     encoding_s: float = 0.0
     cached: bool = False
@@ -127,7 +142,7 @@ class Router:
         self,
         catalogs: Mapping[str, LiveCatalog],
         lanes: EncodingLanes,
-        cache: VectorCache,
+        cache: PromptCache[Known],
         *,
         encoder_id: str,
         dimensions: int,
@@ -262,7 +277,7 @@ class Router:
     ) -> Routed:
         embedded = await self._embed(query, deadline) if opening.needs_vector else None
         scoring_started = time.perf_counter()
-        scores = snapshot.scorer.score(embedded.vector) if embedded is not None else None
+        scores = embedded.known.scores_by(snapshot.scorer) if embedded is not None else None
         scored = time.perf_counter()
         verdict = close_decision(snapshot.catalog, opening, scores)
         choice = plan_models(
@@ -281,7 +296,7 @@ class Router:
             verdict=verdict,
             choice=choice,
             scores=scores,
-            vector=embedded.vector if embedded is not None else None,
+            vector=embedded.known.vector if embedded is not None else None,
             timings=Timings(
                 queue_s=embedded.queue_s if embedded is not None else 0.0,
                 encoding_s=embedded.encoding_s if embedded is not None else 0.0,
@@ -307,18 +322,17 @@ class Router:
 
     async def _embed(self, query: Query, deadline: float | None) -> _Embedded:
         if query.sent_vector is not None:
-            return _Embedded(vector=_unit(query.sent_vector.values))
+            return _Embedded(known=Known(vector=_unit(query.sent_vector.values)))
         keep = not query.request.keep_nothing
         if keep:
-            vector = self._cache.get(query.embedded_text)
-            if vector is not None:
-                return _Embedded(vector=vector, cached=True)
+            known = self._cache.get(query.embedded_text)
+            if known is not None:
+                return _Embedded(known=known, cached=True)
         encoding = await self._lanes.encode(query.embedded_text, deadline)
+        known = Known(vector=encoding.vector)
         if keep:
-            self._cache.put(query.embedded_text, encoding.vector)
-        return _Embedded(
-            vector=encoding.vector, queue_s=encoding.queue_s, encoding_s=encoding.encode_s
-        )
+            self._cache.put(query.embedded_text, known)
+        return _Embedded(known=known, queue_s=encoding.queue_s, encoding_s=encoding.encode_s)
 
 
 def _seed(query: Query) -> bytes:

@@ -30,4 +30,3 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE))
     assert named
     assert not [target for target in named if f"\n{target}:" not in makefile]
-

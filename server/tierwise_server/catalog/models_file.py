@@ -1,5 +1,6 @@
 """Owns the format of `models.yaml`: the registry of language models."""
 
+import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tierwise_server.catalog.schema import (
     listing,
     mapping_entries,
     read_record,
+    refuse_type,
 )
 from tierwise_server.catalog.settings_file import MAX_NAME_LENGTH
 from tierwise_server.catalog.values import choice, decimal, identifier, integer, number, text
@@ -199,7 +201,7 @@ def _price(node: Node, faults: FileFaults) -> tuple[PriceSource, Price | None] |
         faults,
         what="a price",
         required=("input", "output"),
-        optional=("cached_input", "per_call"),
+        optional=("cached_input", "per_call", "as_of"),
     )
     if record is None:
         return None
@@ -213,7 +215,18 @@ def _price(node: Node, faults: FileFaults) -> tuple[PriceSource, Price | None] |
         output=amounts["output"],
         cached_input=amounts["cached_input"],
         per_call=amounts["per_call"] or Decimal(0),
+        as_of=record.read("as_of", _day),
     )
+
+
+def _day(node: Node, faults: FileFaults) -> datetime.date | None:
+    try:
+        if isinstance(node, Scalar):
+            return datetime.date.fromisoformat(node.text)
+    except ValueError:
+        pass  # said below
+    refuse_type(node, faults, "Here has to be a day such as 2026-11-22")
+    return None
 
 
 def _dollars(node: Node, faults: FileFaults) -> Decimal | None:

@@ -3,6 +3,7 @@
 It says nothing of which model to choose, and it does not look up prices anywhere.
 """
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -59,6 +60,8 @@ class Price:
     """For a million cached input tokens. None means that they cost what `input` says."""
     per_call: Decimal = Decimal(0)
     """For each call, on top of its tokens."""
+    as_of: datetime.date | None = None
+    """Day on which the operator last looked the price up. None when the file does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from tierwise.v1.routing_service_pb2 import (
     RoutePromptRequest,
     RoutePromptResponse,
 )
-from tierwise_server.encoder.cache import VectorCache
+from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.grpc_api.boundary import CallContext
 from tierwise_server.grpc_api.errors import FAILURES, failure_of
@@ -98,7 +98,7 @@ def open_router(parts: Parts, runner: asyncio.Runner) -> Iterator[Router]:
         yield Router(
             parts.catalogs,
             lanes,
-            VectorCache(0),
+            PromptCache(0),
             encoder_id=parts.encoder.encoder_id,
             dimensions=parts.encoder.dimensions,
         )

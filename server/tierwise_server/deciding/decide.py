@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from tierwise_server.catalog.ids import ModelId, TierId
 from tierwise_server.catalog.model import Catalog, Task, TieBreak, Tier
 from tierwise_server.catalog.registry import Capability
@@ -103,10 +101,11 @@ def close_decision(catalog: Catalog, opening: Opening, scores: Scores | None) ->
 def tier_scores(catalog: Catalog, scores: Scores) -> list[TierScore]:
     """Returns each tier's showing, cheapest first."""
     tiers: list[TierScore] = []
+    task_scores = scores.task_scores.tolist()
     start = 0
     for tier, score in zip(catalog.tiers, scores.tier_scores.tolist(), strict=True):
         end = start + len(tier.tasks)
-        task = start + int(np.argmax(scores.task_scores[start:end]))
+        task = max(range(start, end), key=task_scores.__getitem__)
         threshold = catalog.threshold_of(catalog.tasks[task])
         tiers.append(TierScore(rank=tier.rank, score=score, task=task, threshold=threshold))
         start = end

@@ -1,4 +1,4 @@
-"""Exact-match cache of prompt vectors, in memory.
+"""Exact-match cache of what was found for a prompt, in memory.
 
 Keyed by a digest, so that no prompt text outlives its request.
 """
@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from typing import Generic, TypeVar
 
 _DIGEST_BYTES = 16
 
+_Value = TypeVar("_Value")
 
-class VectorCache:
-    """Least-recently-used map from text to unit vector.
+
+class PromptCache(Generic[_Value]):
+    """Least-recently-used map from the text of a prompt to a value.
 
     Not thread-safe: use it from the event loop's thread only.
     """
@@ -26,41 +24,40 @@ class VectorCache:
         """Creates an empty cache.
 
         Args:
-            capacity: The most vectors it keeps; 0 turns it off.
+            capacity: The most values it keeps; 0 turns it off.
         """
         if capacity < 0:
             raise ValueError(f"capacity must not be negative: {capacity}")
         self.hits = 0
         self.misses = 0
         self._capacity = capacity
-        self._vectors: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._values: OrderedDict[bytes, _Value] = OrderedDict()
 
     def __len__(self) -> int:
-        """Returns how many vectors are kept."""
-        return len(self._vectors)
+        return len(self._values)
 
-    def get(self, text: str) -> NDArray[np.float32] | None:
-        """Returns the vector put for `text`, or None, and counts which it was."""
+    def get(self, text: str) -> _Value | None:
+        """Returns the value put for `text`, or None, and counts which it was."""
         key = _digest(text)
-        vector = self._vectors.get(key)
-        if vector is None:
+        value = self._values.get(key)
+        if value is None:
             self.misses += 1
             return None
         self.hits += 1
-        self._vectors.move_to_end(key)
-        return vector
+        self._values.move_to_end(key)
+        return value
 
-    def put(self, text: str, vector: NDArray[np.float32]) -> None:
-        """Keeps `vector` for `text`; the one longest unused makes room."""
+    def put(self, text: str, value: _Value) -> None:
+        """Keeps `value` for `text`; the one longest unused makes room."""
         key = _digest(text)
-        self._vectors[key] = vector
-        self._vectors.move_to_end(key)
-        if len(self._vectors) > self._capacity:
-            self._vectors.popitem(last=False)
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._capacity:
+            self._values.popitem(last=False)
 
     def clear(self) -> None:
-        """Forgets all vectors; the counts go on."""
-        self._vectors.clear()
+        """Forgets all values; the counts go on."""
+        self._values.clear()
 
 
 def _digest(text: str) -> bytes:

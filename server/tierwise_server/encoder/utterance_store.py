@@ -127,37 +127,68 @@ class UtteranceStore:
             raise
 
 
-def embed_all(
-    texts: Sequence[str], store: UtteranceStore, encoder: TextEncoder, *, threads: int
-) -> NDArray[np.float32]:
-    """Returns the vectors of `texts`, embedding only those that `store` does not hold.
+class UtteranceEmbedder:
+    """Embeds the utterances of one catalog again and again, each of them once.
 
-    Afterwards the store holds exactly these texts. When it cannot be written, that is logged and
-    the next start embeds again.
-
-    Args:
-        texts: In any order, repeated or not.
-        store: The store of this encoder.
-        encoder: What embeds the missing texts.
-        threads: How many texts are embedded at a time.
-
-    Returns:
-        Unit vectors, shape (len(texts), dimensions), in the order of `texts`.
+    Used from one thread at a time.
     """
-    text_of = {text_key(text): text for text in texts}
-    stored = store.load()
-    missing = [key for key in text_of if key not in stored.rows]
-    with ThreadPoolExecutor(threads, thread_name_prefix="embed-utterances") as pool:
-        made = dict(zip(missing, pool.map(encoder.encode, map(text_of.get, missing)), strict=True))
-    row_of = {key: row for row, key in enumerate(text_of)}
-    matrix = np.empty((len(row_of), encoder.dimensions), dtype=np.float32)
-    for key, row in row_of.items():
-        matrix[row] = made[key] if key in made else stored.matrix[stored.rows[key]]
-    if missing or len(stored.rows) != len(row_of):
+
+    def __init__(self, store: UtteranceStore, encoder: TextEncoder, *, threads: int) -> None:
+        """Embeds nothing yet.
+
+        Args:
+            store: The store of this encoder and catalog.
+            encoder: What embeds the texts that the store does not hold.
+            threads: How many texts are embedded at a time.
+        """
+        self._store = store
+        self._encoder = encoder
+        self._threads = threads
+        self._texts: list[str] = []
+        self._row_of: dict[str, int] | None = None
+        self._matrix = _NOTHING.matrix
+        self._saved_count = 0
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Returns the vectors of `texts`, embedding only those that were not there before.
+
+        Afterwards the store holds exactly these texts. When it cannot be written, that is logged
+        and the next start embeds again.
+
+        Args:
+            texts: In any order, repeated or not.
+
+        Returns:
+            Unit vectors, shape (len(texts), dimensions), in the order of `texts`.
+        """
+        before = self._stored(texts) if self._row_of is None else self._row_of
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        missing = [text for text in row_of if text not in before]
+        matrix = np.empty((len(row_of), self._encoder.dimensions), dtype=np.float32)
+        kept = [text for text in row_of if text in before]
+        matrix[[row_of[text] for text in kept]] = self._matrix[[before[text] for text in kept]]
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="embed-utterances") as pool:
+            for text, vector in zip(missing, pool.map(self._encoder.encode, missing), strict=True):
+                matrix[row_of[text]] = vector
+        self._row_of, self._matrix = row_of, matrix
+        if missing or self._saved_count != len(row_of):
+            self._save()
+        return matrix[[row_of[text] for text in texts]]
+
+    def _stored(self, texts: Sequence[str]) -> dict[str, int]:
+        """Takes over what the store holds of the texts; returns their rows."""
+        stored = self._store.load()
+        self._matrix, self._saved_count = stored.matrix, len(stored.rows)
+        keys = {text: text_key(text) for text in texts}
+        return {text: stored.rows[key] for text, key in keys.items() if key in stored.rows}
+
+    def _save(self) -> None:
+        self._saved_count = len(self._matrix)
         try:
-            store.save(list(row_of), matrix)
+            self._store.save([text_key(text) for text in self._row_of or ()], self._matrix)
         except OSError as error:
             logger.warning(
-                "Utterance vectors %s cannot be written: %s.", store.path, error.strerror
+                "Utterance vectors %s cannot be written: %s.", self._store.path, error.strerror
             )
-    return matrix[[row_of[text_key(text)] for text in texts]]
+
+

@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tierwise.v1 import catalog_service_pb2, routing_service_pb2
-from tierwise_server.encoder.cache import VectorCache
+from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.grpc_api.boundary import service_handler
 from tierwise_server.grpc_api.servicers import CatalogServicer, RouterSlot, RoutingServicer
@@ -154,7 +154,7 @@ class RoutingServer:
         self._slot.router = Router(
             parts.catalogs,
             lanes,
-            VectorCache(settings.vector_cache),
+            PromptCache(settings.vector_cache),
             encoder_id=parts.encoder.encoder_id,
             dimensions=parts.encoder.dimensions,
         )

@@ -11,7 +11,8 @@ import base64
 import binascii
 import json
 import zlib
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from types import UnionType
 
 _VERSION = "1."
@@ -63,10 +64,12 @@ _TYPES: dict[str, type | UnionType] = {
 }
 """Type of each field, in the order of the token."""
 
+_values = attrgetter(*_TYPES)
+
 
 def encode_token(token: DecisionToken) -> str:
     """Returns the token as the client carries it, in ASCII."""
-    payload = json.dumps(astuple(token), separators=(",", ":"), ensure_ascii=False).encode()
+    payload = json.dumps(_values(token), separators=(",", ":"), ensure_ascii=False).encode()
     checksum = zlib.crc32(payload).to_bytes(_CHECKSUM_BYTES, "big")
     return _VERSION + _text(checksum + payload)
 

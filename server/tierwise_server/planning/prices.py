@@ -180,4 +180,5 @@ def _stated(model: Model, price: Price) -> ResolvedPrice:
         ),
         per_call=nano_usd(price.per_call),
         source=model.location.file,
+        source_date=price.as_of,
     )

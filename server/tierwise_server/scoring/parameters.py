@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-FORMULA = "discriminant-nearest-1"
+FORMULA = "discriminant-nearest-2"
 """Name and version of the formula: the version changes when equal parameters score differently."""
 
 DIGEST_DIGITS = 8
@@ -41,15 +41,20 @@ class ScorerParameters:
     time of a fit nearly level beyond this size."""
     saturation: int = 20
     """Utterances of a task in one step beyond which more of them lengthen the step no further."""
-    nearest_weight: float = 0.13
+    nearest_weight: float = 0.2
     """Share of the nearest utterance's similarity in the score. Worth 0.7 points on Banking77, and
     0.3 at 100 utterances a task; 0.2 costs 0.3 points at 5."""
+    exact_from: float = 0.85
+    """Similarity of the nearest utterance from which on it lifts the score, to 1 at an exact match:
+    a prompt that stands in the files goes where the files say, however the heads see it. Few
+    real prompts come this close, so the figures above are as they were without."""
     tier_shrinkage: float = 0.6
     """As `shrinkage`, for the tier head. From 0.3 to 0.9 the results are alike."""
-    tier_weight: float = 1.0
-    """Weight of the tier head. On 156 phrases in which each of 26 topics occurs in every tier, with
-    tasks that follow the topic, it lifts the right tier from 67 to 76 %. It leaves CLINC150
-    with tiers dealt out at random as it was. 0 turns the head off."""
+    tier_weight: float = 2.0
+    """Weight of the tier head; 0 turns it off. On 156 phrases in which each of 26 topics occurs in
+    every tier, with tasks that follow the topic, it lifts the right tier from 67 to 80 %; on the
+    shipped utterances from 82.9 to 84.2 %, with 4 to 84.9 %. With tiers dealt out at random over
+    CLINC150 it moves accuracy by less than 0.2 points, while 6 costs 0.6."""
 
     def __post_init__(self) -> None:
         """Refuses figures outside their range.
@@ -68,6 +73,7 @@ class ScorerParameters:
                 "utterances_per_step": self.utterances_per_step >= 1,
                 "saturation": self.saturation >= 1,
                 "nearest_weight": 0.0 <= self.nearest_weight <= 1.0,
+                "exact_from": 0.0 < self.exact_from < 1.0,
                 "tier_shrinkage": 0.0 < self.tier_shrinkage <= 1.0,
                 "tier_weight": self.tier_weight >= 0.0,
             }.items()

@@ -49,16 +49,16 @@ def refine(
     log_prior = np.where(mass > 0.0, np.log(np.maximum(mass, np.finfo(np.float32).tiny)), NEVER)
     row_steps = np.float32(parameters.step_size) * mass / in_part
 
-    deductions = _leave_one_out_deductions(rows, grouping, start)
     weights = weights.copy()
     velocity = np.zeros_like(weights)
     for step in range(parameters.step_count):
         part = slice(step % part_count, None, part_count)
         labels = grouping.labels[part]
+        deductions = _leave_one_out_deductions(rows[part], labels, counts, start)
         residuals = _residuals(
             rows[part] @ weights.T + start.offsets,
             labels,
-            deductions[part],
+            deductions,
             log_prior.astype(np.float32),
             np.float32(parameters.sharpness),
         )
@@ -89,7 +89,7 @@ def _residuals(
 
 
 def _leave_one_out_deductions(
-    rows: Matrix, grouping: Grouping, start: Discriminant
+    rows: Matrix, labels: Labels, counts: NDArray[np.float32], start: Discriminant
 ) -> NDArray[np.float32]:
     """Returns by how much each row's score for its own task falls when its task's mean omits it.
 
@@ -97,13 +97,11 @@ def _leave_one_out_deductions(
     which the mean over all rows stands in. The covariance is left as it is, for one row hardly
     moves it.
     """
-    counts = grouping.counts.astype(np.float32)
     sizes = start.mean_sizes
     # A row's squared length is that of its group's mean plus its spread around it.
     length = np.float32(
         (counts @ sizes + start.spread * (counts.sum() - len(counts))) / counts.sum()
     )
-    labels = grouping.labels
     count, size = counts[labels], sizes[labels]
     product = np.einsum("nd,nd->n", rows, start.weights[labels])
     others = np.maximum(count - 1.0, 1.0)

@@ -10,7 +10,8 @@ The score of a task is one formula for every size of catalog:
   tiers; absent in a catalog of one tier.
 
 Both heads are linear in the vector and are folded into one weight row for each task, so scoring is
-one exact search and one small product. The scale is that of a cosine: near 0.6 for a typical match,
+one exact search and one small product. A nearest utterance that is nearly the prompt itself lifts
+the score further, to 1 where it is the same. The scale is that of a cosine: near 0.6 for a typical match,
 near 0.2 for an unrelated prompt, 1 for the only utterance of a catalog. It is not bounded to
 [-1, 1].
 """
@@ -76,7 +77,7 @@ class Scorer:
     def __init__(
         self,
         *,
-        rows: Matrix,
+        utterances: FlatIndex,
         order: Labels,
         grouping: Grouping,
         head: LinearHead,
@@ -88,9 +89,9 @@ class Scorer:
         """Takes over what `fit_scorer` has prepared.
 
         Args:
-            rows: Utterances, sorted by task.
-            order: Number, as given, of each row.
-            grouping: Rows of each task in `present`.
+            utterances: Vectors of the utterances, sorted by task.
+            order: Number, as given, of each of them.
+            grouping: Utterances of each task in `present`.
             head: Task head and tier head in one, for each task in `present`.
             present: Ascending numbers of the tasks that have utterances.
             tier_of_task: Tier of every task.
@@ -98,12 +99,12 @@ class Scorer:
             parameters: Figures of the formula.
         """
         self.parameters = parameters
-        self._utterances = FlatIndex(rows)
+        self._utterances = utterances
         self._heads = FlatIndex(head.weights)
         self._offsets = head.offsets
         self._order = order
         self._starts = grouping.starts
-        self._ends = grouping.starts + grouping.counts
+        self._ends = grouping.ends
         self._present = present
         self._task_count = len(tier_of_task)
         self._tier_count = tier_count
@@ -129,12 +130,21 @@ class Scorer:
             blended = self._heads.similarities(vector)
             blended += self._offsets
             blended += np.float32(self.parameters.nearest_weight) * nearest
+            self._lift_exact_matches(blended, nearest)
             similarities[self._present] = nearest
             scores[self._present] = blended
             tiers[self._tiers] = np.maximum.reduceat(blended[self._by_tier], self._tier_starts)
         for array in (similarities, scores, tiers):
             array.setflags(write=False)
         return Scores(task_scores=scores, task_similarities=similarities, tier_scores=tiers)
+
+    def _lift_exact_matches(self, scores: Matrix, nearest: Matrix) -> None:
+        """Lifts the scores of tasks that have nearly the same utterance, to 1 for the very same."""
+        start = np.float32(self.parameters.exact_from)
+        if nearest.max() <= start:
+            return
+        closeness = np.clip((nearest - start) / (1 - start), 0.0, 1.0) ** 2
+        scores += closeness * np.maximum(1 - scores, 0.0)
 
     def nearest(self, vector: NDArray[np.float32], k: int, task: int | None = None) -> Neighbors:
         """Returns the k utterances nearest to a vector, of one task or of all.
@@ -201,18 +211,14 @@ def fit_scorer(
     given = np.ascontiguousarray(vectors, dtype=np.float32)
     order = np.lexsort((_content_keys(given), labels))
     rows = given[order]
+    utterances = FlatIndex(rows)
     present, places = np.unique(labels[order], return_inverse=True)
     grouping = Grouping.of(places.astype(np.int64))
     head = _no_head(len(present), rows.shape[1])
     if len(present) > 0:
-        task_head = _task_head(rows, grouping, parameters)
-        tier_head = _tier_head(rows, tiers[present], grouping, parameters)
-        head = LinearHead(
-            weights=task_head.weights + tier_head.weights,
-            offsets=task_head.offsets + tier_head.offsets,
-        )
+        head = _fit_head(rows, grouping, tiers[present], parameters)
     return Scorer(
-        rows=rows,
+        utterances=utterances,
         order=order,
         grouping=grouping,
         head=head,
@@ -230,45 +236,40 @@ def _no_head(task_count: int, dimensions: int) -> LinearHead:
     )
 
 
-def _task_head(rows: Matrix, grouping: Grouping, parameters: ScorerParameters) -> LinearHead:
-    start = fit_discriminant(
-        rows,
-        grouping,
-        shrinkage=parameters.shrinkage,
-        most_rows=parameters.utterances_per_step,
-    )
-    share = np.float32(1.0 - parameters.nearest_weight)
-    return LinearHead(
-        weights=share * refine(rows, grouping, start, parameters),
-        offsets=share * start.offsets,
-    )
-
-
-def _tier_head(
-    rows: Matrix, tier_of_group: Labels, grouping: Grouping, parameters: ScorerParameters
+def _fit_head(
+    rows: Matrix, grouping: Grouping, tier_of_group: Labels, parameters: ScorerParameters
 ) -> LinearHead:
-    """Returns what the tier head adds to each task's weights and offset."""
+    """Fits the task head and the tier head, and folds them into one."""
+    means = grouping.means(rows)
+    stride = -(-len(rows) // parameters.utterances_per_step)
+    sample, labels = rows[::stride], grouping.labels[::stride]
+    start = fit_discriminant(means, grouping.counts, sample, labels, shrinkage=parameters.shrinkage)
+    share = np.float32(1.0 - parameters.nearest_weight)
+    weights = share * refine(rows, grouping, start, parameters)
+    offsets = share * start.offsets
+
     used, tier_places = np.unique(tier_of_group, return_inverse=True)
-    if len(used) < 2 or parameters.tier_weight == 0.0:  # noqa: PLR2004
-        return _no_head(len(grouping.counts), rows.shape[1])
-    tier_of_row = tier_places[grouping.labels]
-    by_tier = np.argsort(tier_of_row, kind="stable")
-    head = fit_discriminant(
-        rows[by_tier],
-        Grouping.of(tier_of_row[by_tier]),
-        shrinkage=parameters.tier_shrinkage,
-        most_rows=parameters.utterances_per_step,
-    )
-    weight = np.float32(parameters.tier_weight)
-    weights = weight * (head.weights - head.weights.mean(axis=0))
-    offsets = weight * (head.offsets - head.offsets.mean())
-    return LinearHead(weights=weights[tier_places], offsets=offsets[tier_places])
+    if len(used) > 1 and parameters.tier_weight > 0.0:
+        counts = np.bincount(tier_places, weights=grouping.counts).astype(np.int64)
+        tier_means = np.zeros((len(used), rows.shape[1]), dtype=np.float32)
+        np.add.at(tier_means, tier_places, means * grouping.counts[:, None].astype(np.float32))
+        tier_means /= counts[:, None].astype(np.float32)
+        tier = fit_discriminant(
+            tier_means, counts, sample, tier_places[labels], shrinkage=parameters.tier_shrinkage
+        )
+        weight = np.float32(parameters.tier_weight)
+        weights += weight * (tier.weights - tier.weights.mean(axis=0))[tier_places]
+        offsets += weight * (tier.offsets - tier.offsets.mean())[tier_places]
+    return LinearHead(weights=weights, offsets=offsets)
 
 
 def _content_keys(rows: Matrix) -> NDArray[np.uint64]:
     """Returns a key for each row that depends on its bits alone, not on its place."""
-    factors = np.arange(1, rows.shape[1] + 1, dtype=np.uint64) * np.uint64(KEY_MULTIPLIER)
-    keys: NDArray[np.uint64] = rows.view(np.uint32).astype(np.uint64) @ (factors | np.uint64(1))
+    if rows.shape[1] % 2:
+        rows = np.pad(rows, ((0, 0), (0, 1)))
+    bits = rows.view(np.uint64)
+    factors = np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * np.uint64(KEY_MULTIPLIER)
+    keys: NDArray[np.uint64] = bits @ (factors | np.uint64(1))
     return keys
 
 
@@ -283,5 +284,3 @@ def _check(vectors: NDArray[np.float32], labels: Labels, tiers: Labels, tier_cou
         raise ValueError(f"task numbers must lie between 0 and {len(tiers) - 1}")
     if len(tiers) > 0 and not (tiers.min() >= 0 and tiers.max() < tier_count):
         raise ValueError(f"tier numbers must lie between 0 and {tier_count - 1}")
-    if not np.isfinite(vectors).all():
-        raise ValueError("vectors must be finite")

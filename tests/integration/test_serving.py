@@ -1,0 +1,336 @@
+"""A server's life: health before and after loading, limits, deadlines, shutdown, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.conftest import (
+    CALL_TIMEOUT_S,
+    LIKE,
+    UTTERANCES,
+    CatalogFolder,
+    Serve,
+    Served,
+    connected,
+    eventually,
+    refusal,
+    refused,
+    tier_text,
+)
+from tests.integration.test_explaining import metrics
+
+from tierwise.v1.catalog_service_pb2 import GetCatalogRequest
+from tierwise.v1.routing_input_pb2 import RoutingInput
+from tierwise.v1.routing_service_pb2 import (
+    BatchRoutePromptsRequest,
+    RoutePromptRequest,
+)
+from tierwise_server.grpc_api.app import RoutingServer, health_name
+from tierwise_server.settings import Settings
+
+ROUTING = "tierwise.v1.RoutingService"
+CATALOGS = "tierwise.v1.CatalogService"
+
+LONG = "please look at this very long and winding paragraph of text about nothing " * 8
+"""A prompt that fills the encoder's window."""
+
+
+def long_prompts(count: int, name: str) -> list[RoutingInput]:
+    return [RoutingInput(prompt=f"{name} {number} {LONG}") for number in range(count)]
+
+
+async def batch(served: Served, inputs: list[RoutingInput], timeout: float = CALL_TIMEOUT_S) -> Any:  # noqa: ANN401, ASYNC109 - gRPC's own
+    return await served.routing.BatchRoutePrompts(
+        BatchRoutePromptsRequest(inputs=inputs), timeout=timeout
+    )
+
+
+# Health and start ------------------------------------------------------------------------------
+
+
+async def test_a_server_listens_and_says_not_serving_until_it_has_loaded(
+    settings_for: Callable[..., Settings],
+    catalog: CatalogFolder,
+    tmp_path: Any,  # noqa: ANN401
+) -> None:
+    # Enough to embed that loading takes far longer than asking.
+    many = [f"task number {n} that nobody has embedded before" for n in range(400)]
+    catalog.write("tiers/mid.yaml", tier_text("mid", {**UTTERANCES["mid"], "many": many}))
+    server = RoutingServer(settings_for(catalog, cache_dir=str(tmp_path / "cold")))
+    starting = asyncio.create_task(server.start())
+    try:
+
+        async def listens() -> bool:
+            return server.port != 0
+
+        await eventually(listens)
+        async with connected(server) as served:
+            assert await served.health_of("") == "NOT_SERVING"
+            assert await served.health_of(ROUTING) != "SERVING"
+            assert await served.health_of(health_name("default")) != "SERVING"
+            for call in (
+                served.route("anything"),
+                batch(served, [RoutingInput(prompt="anything")]),
+                served.catalogs.GetCatalog(GetCatalogRequest(), timeout=CALL_TIMEOUT_S),
+            ):
+                answer = await refused(call)
+                assert (answer.code, answer.reason) == (grpc.StatusCode.UNAVAILABLE, "NOT_READY")
+                assert answer.retry_after_s is not None
+                assert answer.retry_after_s > 0
+            assert not starting.done()
+            await asyncio.wait_for(starting, timeout=60)
+            assert await served.health_of("") == "SERVING"
+            assert (await served.route(LIKE["budget"])).tier_id == "budget"
+    finally:
+        await asyncio.gather(starting, return_exceptions=True)
+        await server.stop()
+
+
+async def test_a_server_that_has_loaded_says_serving_by_every_name(shared: Served) -> None:
+    for name in ("", ROUTING, CATALOGS, f"{ROUTING}/default", f"{ROUTING}/plain"):
+        assert await shared.health_of(name) == "SERVING", name
+    assert await shared.health_of(f"{ROUTING}/nope") == "NOT_FOUND"
+
+
+async def test_faulty_files_do_not_end_the_service(serve: Serve, catalog: CatalogFolder) -> None:
+    async with serve(catalog) as served:
+        catalog.write("catalog.yaml", "tiers: []\n")
+
+        async def is_noticed() -> bool:
+            return bool(served.server._slot.router.live("").status.faults)
+
+        await eventually(is_noticed)
+        assert await served.health_of("") == "SERVING"
+        assert await served.health_of(f"{ROUTING}/default") == "SERVING"
+
+
+async def test_stopping_says_not_serving_finishes_calls_and_takes_no_more(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog) as served:
+        watch = served.health.Watch(health_pb2.HealthCheckRequest(service=""))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        router = served.server._slot.router
+        in_flight = asyncio.create_task(batch(served, long_prompts(100, "in flight")))
+
+        async def is_under_way() -> bool:
+            return bool(router._lanes.queue_depth > 50)
+
+        await eventually(is_under_way)
+        stopping = asyncio.create_task(served.server.stop())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        async with grpc.aio.insecure_channel(served.address) as late:
+            call = late.unary_unary(f"/{ROUTING}/RoutePrompt")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"", timeout=5)
+            assert caught.value.code() in {
+                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+            }
+        assert len((await in_flight).decisions) == 100
+        await asyncio.wait_for(stopping, timeout=20)
+
+
+async def test_calls_that_outlive_the_grace_are_ended_without_a_stray_error(
+    serve: Serve, catalog: CatalogFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(catalog, grace_s=0.0) as served:
+        in_flight = asyncio.create_task(batch(served, long_prompts(200, "cut off")))
+
+        async def is_under_way() -> bool:
+            return bool(served.server._slot.router._lanes.queue_depth > 100)
+
+        await eventually(is_under_way)
+        await asyncio.wait_for(served.server.stop(), timeout=20)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await in_flight
+        assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []
+
+
+# Reflection ------------------------------------------------------------------------------------
+
+
+async def services(served: Served) -> set[str]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+
+    async def ask() -> Any:  # noqa: ANN401 - an iterator of requests
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+
+    answers = [one async for one in stub.ServerReflectionInfo(ask(), timeout=CALL_TIMEOUT_S)]
+    return {one.name for one in answers[0].list_services_response.service}
+
+
+async def test_clients_may_ask_for_the_contract(shared: Served) -> None:
+    assert {ROUTING, CATALOGS, "grpc.health.v1.Health"} <= await services(shared)
+
+
+async def test_reflection_can_be_switched_off(serve: Serve, catalog: CatalogFolder) -> None:
+    async with serve(catalog, reflection=False) as served:
+        answer = await refused(services(served))
+        assert answer.code is grpc.StatusCode.UNIMPLEMENTED
+        assert (await served.route(LIKE["mid"])).tier_id == "mid"
+
+
+# Load ------------------------------------------------------------------------------------------
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog, queue_limit=1) as served:
+        answers = await asyncio.gather(
+            *(served.decide(one) for one in long_prompts(40, "crowd")), return_exceptions=True
+        )
+        failed = [refusal(one) for one in answers if isinstance(one, grpc.aio.AioRpcError)]
+        assert len(failed) + sum(hasattr(one, "tier_id") for one in answers) == 40
+        assert 0 < len(failed) < 40
+        for one in failed:
+            assert (one.code, one.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+            assert one.metadata == {"queue_limit": "1"}
+            assert one.retry_after_s is not None
+            assert one.retry_after_s > 0
+        assert (await served.route(LIKE["budget"])).tier_id == "budget"
+
+
+async def test_a_refused_batch_leaves_nothing_in_the_queue(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog, queue_limit=20) as served:
+        answer = await refused(batch(served, long_prompts(200, "too many")))
+        assert answer.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        lanes = served.server._slot.router._lanes
+
+        async def is_empty() -> bool:
+            return bool(lanes.queue_depth == 0)
+
+        await eventually(is_empty, within_s=1.0, what="an empty queue")
+
+
+async def test_a_passed_deadline_is_told_and_the_queue_is_left(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog) as served:
+        crowd = asyncio.create_task(batch(served, long_prompts(200, "crowd")))
+        lanes = served.server._slot.router._lanes
+
+        async def is_crowded() -> bool:
+            return bool(lanes.queue_depth > 100)
+
+        await eventually(is_crowded)
+        answer = await refused(batch(served, long_prompts(50, "in a hurry"), timeout=0.05))
+        assert answer.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+        async def only_the_crowd_waits() -> bool:
+            return bool(lanes.queue_depth < 200)
+
+        await eventually(only_the_crowd_waits)
+        assert len((await crowd).decisions) == 200
+
+
+async def test_callers_that_give_up_leave_the_queue(serve: Serve, catalog: CatalogFolder) -> None:
+    async with serve(catalog) as served:
+        lanes = served.server._slot.router._lanes
+        calls = [asyncio.create_task(served.decide(one)) for one in long_prompts(300, "fickle")]
+
+        async def is_crowded() -> bool:
+            return bool(lanes.queue_depth > 100)
+
+        await eventually(is_crowded)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+        async def is_empty() -> bool:
+            return bool(lanes.queue_depth == 0)
+
+        await eventually(is_empty, within_s=1.0, what="an empty queue")
+        assert (await served.route(LIKE["budget"])).tier_id == "budget"
+
+
+async def test_calls_that_were_given_up_are_counted_as_well(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog) as served:
+        crowd = asyncio.create_task(batch(served, long_prompts(100, "crowd")))
+        lanes = served.server._slot.router._lanes
+
+        async def is_crowded() -> bool:
+            return bool(lanes.queue_depth > 50)
+
+        await eventually(is_crowded)
+        call = asyncio.create_task(served.route("given up"))
+
+        async def has_arrived() -> bool:
+            return any(job.text == "given up" for job in list(lanes._queue))
+
+        await eventually(has_arrived)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        labels = {"method": "RoutePrompt", "code": "CANCELLED"}
+
+        async def is_counted() -> bool:
+            registry = served.server.telemetry.registry
+            return registry.get_sample_value("tierwise_calls_total", labels) == 1
+
+        await eventually(is_counted)
+        await crowd
+
+
+# Metrics ---------------------------------------------------------------------------------------
+
+
+async def test_metrics_tell_of_calls_decisions_and_catalogs(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(f"main={catalog.path}", metrics_listen="127.0.0.1:0") as served:
+        await served.route(LIKE["budget"])
+        await served.route(LIKE["budget"])
+        await refused(served.route(""))
+        figures = await metrics(served)
+        assert figures['tierwise_calls_total{code="OK",method="RoutePrompt"}'] == "2.0"
+        assert (
+            figures['tierwise_calls_total{code="INVALID_ARGUMENT",method="RoutePrompt"}'] == "1.0"
+        )
+        decided = 'tierwise_decisions_total{catalog="main",kind="SEMANTIC",tier="budget"}'
+        assert figures[decided] == "2.0"
+        assert figures['tierwise_vectors_total{source="encoder"}'] == "1.0"
+        assert figures['tierwise_vectors_total{source="cache"}'] == "1.0"
+        assert figures['tierwise_catalog_faults{catalog="main"}'] == "0.0"
+        assert float(figures['tierwise_catalog_load_timestamp_seconds{catalog="main"}']) > 1.6e9
+        assert figures["tierwise_encoder_queue_depth"] == "0.0"
+        assert figures['tierwise_score_count{catalog="main"}'] == "2.0"
+
+
+async def test_no_label_of_a_metric_holds_what_callers_send(shared: Served) -> None:
+    marker = "quetzalcoatl"
+    await shared.route(f"{marker} {LIKE['mid']}", caller=marker, task_tag=marker)
+    await refused(shared.route("x", catalog=marker))
+    await refused(shared.route("x", previous_tier_id=marker))
+    assert marker not in "\n".join(await metrics(shared))
+
+
+# The edge of the transport ---------------------------------------------------------------------
+
+
+async def test_a_message_over_the_limit_keeps_the_transports_code(shared: Served) -> None:
+    huge = RoutePromptRequest(input=RoutingInput(prompt="x" * (5 * 1024 * 1024)))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await shared.routing.RoutePrompt(huge, timeout=CALL_TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in (caught.value.details() or "")
+
+
+async def test_an_unknown_method_is_unimplemented(shared: Served) -> None:
+    call = shared.channel.unary_unary(f"/{ROUTING}/Nothing")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(b"", timeout=CALL_TIMEOUT_S)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
