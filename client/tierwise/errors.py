@@ -8,7 +8,7 @@ TierwiseError
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import grpc
 from google.rpc import error_details_pb2
@@ -48,6 +48,21 @@ class RouterError(TierwiseError):
         self.details = details
         """One line for each violation that the router listed."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Makes the error survive pickling, which calls with positional arguments alone."""
+        parts = (str(self), self.code, self.reason, self.metadata, self.details)
+        return _unpickled, parts
+
+
+def _unpickled(
+    message: str,
+    code: grpc.StatusCode,
+    reason: int,
+    metadata: dict[str, str],
+    details: tuple[str, ...],
+) -> RouterError:
+    return RouterError(message, code=code, reason=reason, metadata=metadata, details=details)
+
 
 def router_error(error: grpc.RpcError) -> RouterError:
     """Returns what a failed call says, with its rich details read."""
@@ -70,7 +85,7 @@ def router_error(error: grpc.RpcError) -> RouterError:
             violations += [
                 f"{item.subject}: {item.type}: {item.description}" for item in failure.violations
             ]
-    known = info.domain == ERROR_DOMAIN and info.reason in ErrorReason.keys()
+    known = info.domain == ERROR_DOMAIN and info.reason in dict(ErrorReason.items())
     return RouterError(
         message,
         code=code,

@@ -19,6 +19,9 @@ DEFAULT_CATALOG = "default"
 """Name of a catalog that is given without one."""
 
 _NAMED_CATALOG = re.compile(r"([a-z][a-z0-9-]{0,63})=(.+)")
+_HOST_AND_PORT = re.compile(
+    r".+:(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+)
 MAX_SECONDS = 86_400
 """Most seconds that any setting takes: a day."""
 MAX_COUNT = 10_000_000
@@ -208,7 +211,7 @@ def _number(kind: type, least: float, most: float) -> Callable[[str], float]:
         value: float = kind(text)
         if not least <= value <= most:
             raise configargparse.ArgumentTypeError(
-                f"must be from {least:g} to {most:g}, not {text}"
+                f"must be from {least:g} to {most:,}, not {text}"
             )
         return value
 
@@ -228,10 +231,22 @@ def read_settings(parser: configargparse.ArgumentParser, argv: Sequence[str]) ->
         given["catalog"] = tuple(given["catalog"])
     settings = Settings(**given)
     try:
-        settings.catalogs  # noqa: B018 - checked here so that the error is the parser's
+        _check(settings)
     except SettingsError as error:
         parser.error(str(error))
     return settings
+
+
+def _check(settings: Settings) -> None:
+    """Refuses what only shows when values are read."""
+    if not settings.catalogs:
+        raise SettingsError("--catalog: give at least one folder")
+    for flag, address in (
+        ("--listen", settings.listen),
+        ("--metrics-listen", settings.metrics_listen),
+    ):
+        if address and not address.startswith("unix:") and not _HOST_AND_PORT.fullmatch(address):
+            raise SettingsError(f"{flag}: {address!r} is no HOST:PORT with a port up to 65535")
 
 
 def environment_settings() -> Settings:

@@ -50,7 +50,7 @@ async def keep_current(live: LiveCatalog, *, interval_s: float, stop: asyncio.Ev
         watchers.append(asyncio.create_task(_set_with(stop, edited)))
         try:
             await asyncio.sleep(0)  # lets the watchers begin before the first look
-            while not stop.is_set() and _identity(live.folder) == watched:
+            while not (stop.is_set() or watchers[0].done() or _identity(live.folder) != watched):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(edited.wait(), timeout=interval_s)
                 edited.clear()
@@ -82,9 +82,12 @@ def _identity(folder: Path) -> tuple[Path, int, int] | None:
 
 
 async def _watch(folder: Path, edited: asyncio.Event, *, recursive: bool) -> None:
-    """Sets the event at each change below a folder, for as long as the folder is there."""
+    """Sets the event at each change below a folder; returns once the folder itself is deleted.
+
+    A folder that is made anew at once may get the identity of the one before, but not its watch.
+    """
     try:
-        async for _ in watchfiles.awatch(
+        async for changes in watchfiles.awatch(
             folder,
             watch_filter=None,
             debounce=DEBOUNCE_MS,
@@ -93,12 +96,15 @@ async def _watch(folder: Path, edited: asyncio.Event, *, recursive: bool) -> Non
             ignore_permission_denied=True,
         ):
             edited.set()
+            if (watchfiles.Change.deleted, str(folder)) in changes:
+                return
     except (OSError, RuntimeError) as error:
         # Gone meanwhile, or the system has no more watches to give: the clock still looks.
         logger.warning(
             "cannot watch a catalog folder; it is looked at by the clock",
             extra={"folder": str(folder), "error": str(error)},
         )
+        await asyncio.get_running_loop().create_future()
 
 
 async def _set_with(first: asyncio.Event, second: asyncio.Event) -> None:

@@ -74,7 +74,7 @@ def run_program(main: Callable[[], int]) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         sys.exit(main())
-    except BenchmarkError as error:
+    except (BenchmarkError, grpc.RpcError) as error:
         progress(f"{Path(sys.argv[0]).name}: {error}")
         sys.exit(1)
 

@@ -427,13 +427,10 @@ async def test_a_tier_folder_that_is_made_anew_is_watched_on(
 
 
 async def test_an_edit_while_the_server_starts_is_not_missed(
-    serve: Serve,
-    settings_for: Any,
-    catalog: CatalogFolder,
+    serve: Serve, catalog: CatalogFolder
 ) -> None:
-    context = serve(catalog, reload_interval_s=NEVER_S)
-    async with context as served:
-        # Before the event loop has run anything but the start.
+    async with serve(catalog, reload_interval_s=NEVER_S) as served:
+        # Before the event loop has run anything but the start, the watch included.
         add_poetry(catalog)
         await eventually(goes_to(served, "premium"))
 
@@ -441,68 +438,74 @@ async def test_an_edit_while_the_server_starts_is_not_missed(
 # Under load ------------------------------------------------------------------------------------
 
 
+class Load:
+    """Callers that go on until they are told to stop, and what they were answered."""
+
+    def __init__(self, served: Served) -> None:
+        self.done = asyncio.Event()
+        self.singles = 0
+        self.batches = 0
+        self.revisions: set[str] = set()
+        self._served = served
+
+    async def call_singly(self, number: int) -> None:
+        """Routes one prompt after the other."""
+        while not self.done.is_set():
+            decision = await self._served.route(f"{PROMPT} {number} {self.singles % 50}")
+            assert decision.tier_id in UTTERANCES
+            self.revisions.add(decision.catalog_revision)
+            self.singles += 1
+
+    async def call_in_batches(self) -> None:
+        """Routes batches of 16, each of which must be of one revision."""
+        prompts = (PROMPT, *LIKE.values())
+        inputs = [RoutingInput(prompt=f"{prompt} {n}") for n in range(4) for prompt in prompts]
+        while not self.done.is_set():
+            response = await self._served.routing.BatchRoutePrompts(
+                BatchRoutePromptsRequest(inputs=inputs), timeout=CALL_TIMEOUT_S
+            )
+            assert len(response.decisions) == 16
+            assert len({one.catalog_revision for one in response.decisions}) == 1
+            self.batches += 1
+
+    async def is_enough(self) -> bool:
+        """Returns whether there was load to speak of."""
+        return self.singles >= 200 and self.batches >= 10
+
+
+async def edit_often(served: Served, catalog: CatalogFolder, count: int) -> None:
+    """Moves a task from tier to tier, seen by the watch or by a call in turns."""
+    base = {tier: catalog.read(f"tiers/{tier}.yaml") for tier in ("premium", "budget")}
+    for number in range(count):
+        tier = ("premium", "budget")[number % 2]
+        for name, text in base.items():
+            catalog.write(f"tiers/{name}.yaml", text)
+        add_poetry(catalog, tier)
+        text = catalog.read(f"tiers/{tier}.yaml")
+        catalog.write(f"tiers/{tier}.yaml", f"{text}      - a sonnet on line {number}\n")
+        if number % 2:
+            await reload(served)
+        else:
+            await eventually(goes_to(served, tier))
+
+
 async def test_edits_under_load_fail_no_call_and_mix_no_revisions(
     serve: Serve, catalog: CatalogFolder
 ) -> None:
-    edits, callers = 20, 8
-    texts = {
-        "premium": "", "budget": "",
-    }  # fmt: skip
-    base = {tier: catalog.read(f"tiers/{tier}.yaml") for tier in texts}
-    done = asyncio.Event()
-    singles = batches = 0
-    revisions: set[str] = set()
-
     async with serve(catalog, reload_interval_s=NEVER_S) as served:
-
-        async def call_singly(number: int) -> None:
-            nonlocal singles
-            while not done.is_set():
-                decision = await served.route(f"{PROMPT} {number} {singles % 50}")
-                assert decision.tier_id in UTTERANCES
-                revisions.add(decision.catalog_revision)
-                singles += 1
-
-        async def call_in_batches() -> None:
-            nonlocal batches
-            inputs = [
-                RoutingInput(prompt=f"{prompt} {n}")
-                for n in range(4)
-                for prompt in (PROMPT, *LIKE.values())
-            ]
-            while not done.is_set():
-                response = await served.routing.BatchRoutePrompts(
-                    BatchRoutePromptsRequest(inputs=inputs), timeout=CALL_TIMEOUT_S
-                )
-                assert len(response.decisions) == 16
-                assert len({one.catalog_revision for one in response.decisions}) == 1
-                batches += 1
+        load = Load(served)
 
         async def edit() -> None:
-            for number in range(edits):
-                tier = ("premium", "budget")[number % 2]
-                for name, text in base.items():
-                    catalog.write(f"tiers/{name}.yaml", text)
-                add_poetry(catalog, tier)
-                text = catalog.read(f"tiers/{tier}.yaml")
-                catalog.write(f"tiers/{tier}.yaml", f"{text}      - a sonnet on line {number}\n")
-                if number % 2:
-                    await reload(served)
-                else:
-                    await eventually(goes_to(served, tier))
-
-            async def is_busy_enough() -> bool:
-                return singles >= 200 and batches >= 10
-
-            await eventually(is_busy_enough, within_s=60)
-            done.set()
+            await edit_often(served, catalog, 20)
+            await eventually(load.is_enough, within_s=60)
+            load.done.set()
 
         async with asyncio.timeout(100), asyncio.TaskGroup() as group:
-            for number in range(callers):
-                group.create_task(call_singly(number))
-            group.create_task(call_in_batches())
+            for number in range(8):
+                group.create_task(load.call_singly(number))
+            group.create_task(load.call_in_batches())
             group.create_task(edit())
-        assert len(revisions) >= 5
+        assert len(load.revisions) >= 10
         final = await served.route(PROMPT)
         assert (final.tier_id, final.kind) == ("budget", DecisionKind.DECISION_KIND_SEMANTIC)
         assert (await status_of(served)).state == CURRENT

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
 
 from tierwise.v1.decision_pb2 import Decision, DecisionKind, PlanStepKind
 from tierwise.v1.error_class_pb2 import ErrorClass
 from tierwise.v1.explanation_pb2 import Explanation, Flip, UtteranceMatch
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 
 NANO_PER_USD = 1_000_000_000
 
@@ -23,15 +28,22 @@ def dollars(nano_usd: int) -> str:
     return f"${nano_usd / NANO_PER_USD:.6f}"
 
 
-def kind_name(kind: int) -> str:
-    """Returns a decision kind in the words of the documentation."""
-    return DecisionKind.Name(kind).removeprefix("DECISION_KIND_").lower().replace("_", " ")  # type: ignore[arg-type]
+def value_name(enum: _EnumTypeWrapper[Any], number: int) -> str:
+    """Returns a value of an enum in the words of the documentation.
+
+    A value of a newer server than these stubs is shown by its number.
+    """
+    found = enum.DESCRIPTOR.values_by_number.get(number)
+    if found is None:
+        return f"kind {number}"
+    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.DESCRIPTOR.name).upper() + "_"
+    return found.name.removeprefix(prefix).lower().replace("_", "-")
 
 
 def decision_lines(decision: Decision) -> Iterator[str]:
     """Yields a decision, the verdict first."""
     target = decision.tier_id + (f" / {decision.task_id}" if decision.task_id else "")
-    yield f"{target}  ({kind_name(decision.kind)})"
+    yield f"{target}  ({value_name(DecisionKind, decision.kind).replace('-', ' ')})"
     yield f"  why       {decision.reason}"
     if decision.HasField("score"):
         margin = f", margin {decision.margin:.3f}" if decision.HasField("margin") else ""
@@ -65,11 +77,8 @@ def _costs(decision: Decision) -> str:
 
 def _plan_lines(decision: Decision) -> Iterator[str]:
     for step in list(decision.plan.steps)[1:]:
-        kind = PlanStepKind.Name(step.kind).removeprefix("PLAN_STEP_KIND_").lower()
-        classes = ", ".join(
-            ErrorClass.Name(value).removeprefix("ERROR_CLASS_").lower().replace("_", "-")
-            for value in step.error_classes
-        )
+        classes = ", ".join(value_name(ErrorClass, one) for one in step.error_classes)
+        kind = value_name(PlanStepKind, step.kind)
         yield f"  then      {step.model.model_id} ({kind}) after {classes}"
 
 
@@ -97,7 +106,7 @@ def explanation_lines(explanation: Explanation) -> Iterator[str]:
     for model in explanation.dropped_models:
         yield f"dropped     {model.model_id}: {model.constraint}: {model.description}"
     for flip in explanation.flips:
-        yield from _flip_lines(flip)
+        yield from _flip_lines(flip, explanation)
 
 
 def _match(match: UtteranceMatch) -> str:
@@ -105,10 +114,12 @@ def _match(match: UtteranceMatch) -> str:
     return f"{match.similarity:.3f}  {where}  {match.utterance}"
 
 
-def _flip_lines(flip: Flip) -> Iterator[str]:
+def _flip_lines(flip: Flip, explanation: Explanation) -> Iterator[str]:
     target = flip.tier_id + (f" / {flip.task_id}" if flip.task_id else "")
     if flip.HasField("threshold"):
-        yield f"would flip  to {target} with a threshold above {flip.threshold:.3f}"
+        best = explanation.tiers[0]
+        side = "above" if best.score >= best.score_threshold else "below"
+        yield f"would flip  to {target} with a threshold {side} {flip.threshold:.3f}"
         return
     matches = flip.utterance_removal.utterance_matches
     yield f"would flip  to {target} without the nearest {len(matches)} utterances:"

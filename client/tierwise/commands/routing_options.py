@@ -48,6 +48,8 @@ def add_routing_options(parser: argparse.ArgumentParser) -> None:
 def routing_input(arguments: argparse.Namespace) -> RoutingInput:
     """Returns the routing input that the options describe."""
     message = RoutingInput()
+    if arguments.input is not None and arguments.prompt is not None:
+        raise ConfigurationError("give a prompt or --input, not both")
     if arguments.input is not None:
         try:
             json_format.Parse(arguments.input, message)

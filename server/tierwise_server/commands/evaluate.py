@@ -148,8 +148,10 @@ def _file_question(line: str, source: str, catalog: Catalog) -> Question:
         text, label = row["text"], row["label"]
     except (ValueError, KeyError, TypeError) as error:
         raise LabelledFileError(f"{source}: needs an object with `text` and `label`") from error
-    if not isinstance(text, str) or not text.strip() or not isinstance(label, str):
+    if not (isinstance(text, str) and text.strip() and isinstance(label, str)):
         raise LabelledFileError(f"{source}: `text` and `label` must be text, and not empty")
+    if not text.isascii() and text.encode(errors="ignore").decode() != text:
+        raise LabelledFileError(f"{source}: `text` has half a character (a lone surrogate)")
     if label in _OOS_LABELS:
         tier, task = OUT_OF_SCOPE, ""
     elif label in catalog.tier_by_id:

@@ -32,9 +32,15 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.ask_to_stop)
+    starting = asyncio.ensure_future(server.start())
+    stopping = asyncio.ensure_future(server.wait())
     try:
-        await server.start()
-        print(f"tierwise: serving on port {server.port}", flush=True)
-        await server.wait()
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            print(f"tierwise: serving on port {server.port}", flush=True)
+            await stopping
     finally:
+        starting.cancel()
+        stopping.cancel()
         await server.stop()

@@ -34,6 +34,7 @@ class PromptCache(Generic[_Value]):
         self._values: OrderedDict[bytes, _Value] = OrderedDict()
 
     def __len__(self) -> int:
+        """Returns how many values it keeps."""
         return len(self._values)
 
     def get(self, text: str) -> _Value | None:

@@ -166,7 +166,8 @@ class UtteranceEmbedder:
         missing = [text for text in row_of if text not in before]
         matrix = np.empty((len(row_of), self._encoder.dimensions), dtype=np.float32)
         kept = [text for text in row_of if text in before]
-        matrix[[row_of[text] for text in kept]] = self._matrix[[before[text] for text in kept]]
+        if kept:
+            matrix[[row_of[text] for text in kept]] = self._matrix[[before[text] for text in kept]]
         with ThreadPoolExecutor(self._threads, thread_name_prefix="embed-utterances") as pool:
             for text, vector in zip(missing, pool.map(self._encoder.encode, missing), strict=True):
                 matrix[row_of[text]] = vector
@@ -190,5 +191,3 @@ class UtteranceEmbedder:
             logger.warning(
                 "Utterance vectors %s cannot be written: %s.", self._store.path, error.strerror
             )
-
-

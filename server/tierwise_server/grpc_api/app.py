@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import logging
+import threading
+from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -64,7 +66,7 @@ class RoutingServer:
         """
         await self._listen()
         self._serve_metrics()
-        parts = await asyncio.get_running_loop().run_in_executor(None, load_parts, self._settings)
+        parts = await _in_daemon_thread(lambda: load_parts(self._settings))
         self._go_live(parts)
         # What is loaded now stays for good: the collector need not look at it at every pass.
         gc.collect()
@@ -177,6 +179,36 @@ class RoutingServer:
             thread.join()
 
         self._closing.callback(close)
+
+
+async def _in_daemon_thread(work: Callable[[], Parts]) -> Parts:
+    """Runs blocking work on a thread that does not keep the process alive.
+
+    Loading may take minutes where an encoder has to be built, and SIGTERM must not wait for it.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Parts] = loop.create_future()
+
+    def settle(parts: Parts | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if parts is not None:
+            done.set_result(parts)
+        elif error is not None:
+            done.set_exception(error)
+
+    def run() -> None:
+        parts: Parts | None = None
+        error: BaseException | None = None
+        try:
+            parts = work()
+        except BaseException as raised:  # noqa: BLE001 - raised again where it is awaited
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, parts, error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await done
 
 
 async def _cancelled(watch: asyncio.Future[list[None]]) -> None:

@@ -36,7 +36,9 @@ def catalog_message(name: str, snapshot: Snapshot) -> catalog_service_pb2.Catalo
         utterance_count=len(catalog.utterances),
         rule_count=len(catalog.rules.override) + len(catalog.rules.default),
         model_count=len(catalog.models),
-        baseline_model_id=catalog.baseline_model or "",
+        baseline_model_id=(
+            snapshot.models.baseline.model.id if snapshot.models.baseline is not None else ""
+        ),
     )
     message.load_time.FromDatetime(snapshot.load_time)
     return message

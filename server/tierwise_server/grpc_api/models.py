@@ -21,7 +21,7 @@ _STEP_KINDS = {
 
 @functools.lru_cache(maxsize=10_000)
 def model_message(priced: PricedModel) -> model_pb2.Model:
-    """Returns a model as callers see it. Kept, since each decision shows several; never change it."""
+    """Returns a model as callers see it: one message for all, never to be changed."""
     model = priced.model
     return model_pb2.Model(
         model_id=model.id,

@@ -11,9 +11,9 @@ The score of a task is one formula for every size of catalog:
 
 Both heads are linear in the vector and are folded into one weight row for each task, so scoring is
 one exact search and one small product. A nearest utterance that is nearly the prompt itself lifts
-the score further, to 1 where it is the same. The scale is that of a cosine: near 0.6 for a typical match,
-near 0.2 for an unrelated prompt, 1 for the only utterance of a catalog. It is not bounded to
-[-1, 1].
+the score further, to 1 where it is the same. The scale is that of a cosine: near 0.6 for a typical
+match of a catalog of few tasks, near 0.3 where many compete, and near 0.2 for an unrelated prompt.
+It is not bounded to [-1, 1].
 """
 
 from collections.abc import Sequence

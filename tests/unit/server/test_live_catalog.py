@@ -23,6 +23,7 @@ class Embedding:
         self.failure: Exception | None = None
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Returns a unit vector for each text."""
         self.calls += 1
         if self.failure is not None:
             raise self.failure

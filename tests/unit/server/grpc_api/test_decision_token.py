@@ -123,7 +123,7 @@ def test_a_truncated_or_extended_token_is_found(data: st.DataObject) -> None:
             decode_token(other)
 
 
-@given(st.text() | st.binary().map(lambda raw: crafted(raw)))
+@given(st.text() | st.binary().map(crafted))
 def test_nothing_else_is_a_token_or_breaks_the_reader(text: str) -> None:
     with pytest.raises(InvalidTokenError):
         decode_token(text)

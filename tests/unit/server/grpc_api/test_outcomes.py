@@ -104,7 +104,7 @@ def test_a_faultless_outcome_is_accepted(faultless: Outcome) -> None:
         (outcome(outcome_id=""), ["outcome_id"]),
         (outcome(outcome_id="x" * 101), ["outcome_id"]),
         (outcome(decision_token=""), ["decision_token"]),
-        (outcome(decision_token="1.AAAA"), ["decision_token"]),
+        (outcome(decision_token=encode_token(TOKEN)[:-9]), ["decision_token"]),
         (
             outcome(decision_token="9." + encode_token(TOKEN)[2:]),
             ["decision_token"],
@@ -113,7 +113,9 @@ def test_a_faultless_outcome_is_accepted(faultless: Outcome) -> None:
         (Outcome(outcome_id="one", decision_id="", quality=1.0), ["decision_id"]),
         (Outcome(outcome_id="one", decision_id="x" * 101, quality=1.0), ["decision_id"]),
         (
-            Outcome(outcome_id="one", decision_id="d", quality=1.0, attempts=[Attempt(model_id="m")]),
+            Outcome(
+                outcome_id="o", decision_id="d", quality=1.0, attempts=[Attempt(model_id="m")]
+            ),
             ["attempts"],
         ),
         (outcome(attempts=[]), ["attempts"]),
