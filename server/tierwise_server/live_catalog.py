@@ -20,7 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault
-from tierwise_server.catalog.loader import CatalogFiles, parse_catalog, read_catalog_files
+from tierwise_server.catalog.loader import (
+    CatalogFiles,
+    Documents,
+    parse_catalog,
+    read_catalog_files,
+)
 from tierwise_server.snapshot import Snapshot, build_snapshot
 
 logger = logging.getLogger(__name__)
@@ -89,6 +94,7 @@ class LiveCatalog:
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reload-{name}")
         self._listeners: list[CheckListener] = []
+        self._documents: Documents = {}
         files = read_catalog_files(folder)
         self._snapshot = self._build(files)
         self._served_hash = files.content_hash
@@ -191,7 +197,7 @@ class LiveCatalog:
         self._status = CatalogStatus(check_time=now, faults=tuple(faults))
 
     def _build(self, files: CatalogFiles) -> Snapshot:
-        catalog = parse_catalog(files)
+        catalog = parse_catalog(files, self._documents)
         vectors = self._embed([utterance.text for utterance in catalog.utterances])
         return build_snapshot(catalog, vectors, self._encoder_id)
 

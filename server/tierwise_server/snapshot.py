@@ -43,10 +43,7 @@ def build_snapshot(catalog: Catalog, vectors: NDArray[np.float32], encoder_id: s
         CatalogInvalidError: A model has no price and does not say that it is unknown.
     """
     now = datetime.datetime.now(datetime.UTC)
-    prices = resolve_prices(catalog.models, now.date())
-    if prices.faults:
-        raise CatalogInvalidError(map(_fault, prices.faults))
-    models = build_registry(catalog, prices)
+    models = price_models(catalog, now.date())
     scorer = fit_catalog(catalog, vectors)
     parts = (catalog.content_revision, encoder_id, scorer.scorer_id, models.revision)
     content = "\0".join(parts)
@@ -59,6 +56,18 @@ def build_snapshot(catalog: Catalog, vectors: NDArray[np.float32], encoder_id: s
         revision=hashlib.sha256(content.encode()).hexdigest()[:REVISION_DIGITS],
         load_time=now,
     )
+
+
+def price_models(catalog: Catalog, on: datetime.date) -> ModelRegistry:
+    """Returns the models of a catalog with the prices of a day.
+
+    Raises:
+        CatalogInvalidError: A model has no price and does not say that it is unknown.
+    """
+    prices = resolve_prices(catalog.models, on)
+    if prices.faults:
+        raise CatalogInvalidError(map(_fault, prices.faults))
+    return build_registry(catalog, prices)
 
 
 def _fault(fault: PriceFault) -> Fault:

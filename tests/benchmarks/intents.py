@@ -17,8 +17,9 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,10 +126,18 @@ def nearest(train: Split, vectors: Vectors, task_count: int) -> Grid:
 def centroid(train: Split, vectors: Vectors, task_count: int) -> Grid:
     """Scores a task by the cosine to the mean of its utterances."""
     means = np.stack([train.vectors[train.labels == task].mean(0) for task in range(task_count)])
-    return vectors @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+    grid: Grid = vectors @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+    return grid
 
 
-BASELINES: dict[str, Callable[[Split, Vectors, int], Grid]] = {
+class Score(Protocol):
+    """A simple way to score tasks."""
+
+    def __call__(self, train: Split, vectors: Vectors, task_count: int) -> Grid:
+        """Returns the scores of each vector (rows) for each task (columns)."""
+
+
+BASELINES: dict[str, Score] = {
     "mean_of_overall_top_5": mean_of_top,
     "nearest_utterance": nearest,
     "task_centroid": centroid,
@@ -239,7 +248,7 @@ def measure(train: Split, test: Split, validation: Split | None) -> dict[str, An
         "scorer": both(lambda vectors: score_all(scorer, vectors))
         | timings(train, test.vectors, tier_of_task),
         "baselines": {
-            name: both(lambda vectors, score=score: score(train, vectors, len(tier_of_task)))
+            name: both(partial(score, train, task_count=len(tier_of_task)))
             for name, score in BASELINES.items()
         }
         | {"random": {"accuracy": round(1 / len(tier_of_task), 4)}},

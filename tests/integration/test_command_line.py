@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from tests.conftest import (
     CatalogFolder,
     ServeProcess,
     StartServe,
-    run_tierwise,
     tierwise_command,
     write_catalog,
 )
@@ -25,7 +26,17 @@ from tierwise import cli
 from tierwise.v1.decision_pb2 import Decision
 from tierwise.v1.explanation_pb2 import Explanation
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a command has printed, and its exit status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +48,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory, encoder_dir: Path) -> Path:
 
 
 @pytest.fixture
-def run(cache: Path) -> Run:
-    """Runs a command with that cache."""
+def run(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process, with that cache."""
+    monkeypatch.setenv("TIERWISE_CACHE_DIR", str(cache))
+    monkeypatch.delenv("TIERWISE_SERVER", raising=False)
+    monkeypatch.delenv("TIERWISE_ENCODER", raising=False)
 
-    def go(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - passed on
-        env = {"TIERWISE_CACHE_DIR": str(cache), **options.pop("env", {})}
-        return run_tierwise(*words, env=env, **options)
+    def go(*words: str, piped: str = "") -> Ended:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(piped.encode()), "utf-8"))
+        capsys.readouterr()
+        code = cli.main(words)
+        printed = capsys.readouterr()
+        return Ended(returncode=code, stdout=printed.out, stderr=printed.err)
 
     return go
 
@@ -54,12 +71,12 @@ def server(start_serve: StartServe, catalog: CatalogFolder) -> tuple[str, ServeP
     return f"127.0.0.1:{running.port()}", running
 
 
-def succeeded(ended: subprocess.CompletedProcess[str]) -> str:
+def succeeded(ended: Ended) -> str:
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
 
 
-def failed(ended: subprocess.CompletedProcess[str], code: int, *parts: str) -> str:
+def failed(ended: Ended, code: int, *parts: str) -> str:
     """Returns the one line of a command that failed with a code."""
     assert ended.returncode == code, ended.stderr
     assert ended.stdout == ""
@@ -153,10 +170,13 @@ def test_route_answers_the_same_with_and_without_a_server(
         assert local == remote
 
 
-def test_options_become_limits_of_the_request(run: Run, server: tuple[str, ServeProcess]) -> None:
+def test_options_become_limits_of_the_request(
+    run: Run, server: tuple[str, ServeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIERWISE_SERVER", server[0])
+
     def tier(*options: str) -> str:
-        printed = succeeded(run("route", "--json", *options, LIKE["budget"],
-                                env={"TIERWISE_SERVER": server[0]}))  # fmt: skip
+        printed = succeeded(run("route", "--json", *options, LIKE["budget"]))
         return str(json.loads(printed)["decision"]["tier_id"])
 
     assert tier() == "budget"
@@ -169,7 +189,7 @@ def test_options_become_limits_of_the_request(run: Run, server: tuple[str, Serve
 
 def test_a_prompt_may_come_from_standard_input_or_as_json(run: Run, catalog: CatalogFolder) -> None:
     where = ("--catalog", str(catalog.path))
-    printed = succeeded(run("route", *where, "-", input=LIKE["premium"]))
+    printed = succeeded(run("route", *where, "-", piped=LIKE["premium"]))
     assert printed.startswith("premium")
     turns = {"conversation": {"messages": [{"role": "MESSAGE_ROLE_USER", "text": LIKE["mid"]}]}}
     printed = succeeded(run("route", *where, "--input", json.dumps(turns)))
@@ -252,11 +272,16 @@ def test_a_prompt_that_is_not_utf_8_is_one_line(catalog: CatalogFolder, cache: P
 
 
 def test_the_encoder_folder_may_be_named_by_variable(
-    catalog: CatalogFolder, encoder_dir: Path, tmp_path: Path
+    run: Run,
+    catalog: CatalogFolder,
+    encoder_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    env = {"TIERWISE_ENCODER": str(encoder_dir), "TIERWISE_CACHE_DIR": str(tmp_path / "empty")}
-    ended = run_tierwise("route", "--catalog", str(catalog.path), LIKE["budget"], env=env)
-    assert succeeded(ended).startswith("budget")
+    monkeypatch.setenv("TIERWISE_ENCODER", str(encoder_dir))
+    monkeypatch.setenv("TIERWISE_CACHE_DIR", str(tmp_path / "empty"))
+    printed = succeeded(run("route", "--catalog", str(catalog.path), LIKE["budget"]))
+    assert printed.startswith("budget")
     assert not (tmp_path / "empty" / "encoder").exists()
 
 

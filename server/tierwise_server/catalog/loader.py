@@ -54,8 +54,17 @@ def load_catalog(folder: Path) -> Catalog:
     return parse_catalog(read_catalog_files(folder))
 
 
-def parse_catalog(files: CatalogFiles) -> Catalog:
+Documents = dict[str, tuple[bytes, Node]]
+"""Content and parsed form of faultless files, by name."""
+
+
+def parse_catalog(files: CatalogFiles, known: Documents | None = None) -> Catalog:
     """Returns the catalog that the files hold.
+
+    Args:
+        files: The files.
+        known: Documents of an earlier call, which saves parsing those that did not change; brought
+            up to date. None parses all.
 
     Raises:
         CatalogInvalidError: With every fault, those of reading the files included.
@@ -63,7 +72,7 @@ def parse_catalog(files: CatalogFiles) -> Catalog:
     log = FaultLog()
     for fault in files.faults:
         log.add(fault)
-    catalog = _Parsing(files, log).catalog()
+    catalog = _Parsing(files, log, {} if known is None else known).catalog()
     if catalog is None or log.faults:
         raise CatalogInvalidError(log.faults)
     return catalog
@@ -76,15 +85,24 @@ class _Parsing:
     reported as one fault.
     """
 
-    def __init__(self, files: CatalogFiles, log: FaultLog) -> None:
+    def __init__(self, files: CatalogFiles, log: FaultLog, known: Documents) -> None:
         self._log = log
         self._unreadable = {fault.file for fault in files.faults}
         self._names = sorted(files.content)
         self._nodes: dict[str, Node] = {}
         for name in self._names:
-            node = read_document(files.content[name], log.in_file(name))
+            content = files.content[name]
+            before, node = known.get(name, (None, None))
+            if before != content:
+                fault_count = len(log.faults)
+                node = read_document(content, log.in_file(name))
+                known.pop(name, None)
+                if node is not None and len(log.faults) == fault_count:
+                    known[name] = content, node
             if node is not None:
                 self._nodes[name] = node
+        for name in known.keys() - set(self._names):
+            del known[name]
 
     def catalog(self) -> Catalog | None:
         """Returns the catalog, or None when too little of it can be read."""

@@ -6,7 +6,3 @@ import os
 # encoding lanes more than a second thread gains on matrices of this size.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-# gRPC writes lines of its own to standard error, in a format of its own, beside the exceptions
-# that it raises for the same events.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")

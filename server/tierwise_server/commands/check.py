@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from pathlib import Path
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault
 from tierwise_server.catalog.loader import load_catalog
 from tierwise_server.catalog.model import Catalog
+from tierwise_server.snapshot import price_models
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,8 +35,9 @@ def main(argv: Sequence[str]) -> int:
     catalog: Catalog | None = None
     try:
         catalog = load_catalog(arguments.catalog)
+        price_models(catalog, datetime.datetime.now(datetime.UTC).date())
     except CatalogInvalidError as error:
-        faults = error.faults
+        catalog, faults = None, error.faults
     if arguments.json:
         print(json.dumps({"faults": [asdict(fault) for fault in faults]}, ensure_ascii=False))
     else:

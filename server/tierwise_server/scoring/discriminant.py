@@ -106,7 +106,7 @@ def _shrunk_precision(scatter: Matrix, row_count: int, shrinkage: float) -> Matr
     dimensions = len(scatter)
     identity = np.eye(dimensions, dtype=np.float32)
     variance = float(np.trace(scatter)) / dimensions
-    if variance < NO_SPREAD * row_count:
+    if variance <= NO_SPREAD * row_count:
         return identity
     covariance = np.float32((1.0 - shrinkage) / variance) * scatter
     precision = np.linalg.inv(covariance + np.float32(shrinkage) * identity)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-FORMULA = "discriminant-nearest-2"
+FORMULA = "discriminant-nearest-3"
 """Name and version of the formula: the version changes when equal parameters score differently."""
 
 DIGEST_DIGITS = 8
@@ -36,9 +36,9 @@ class ScorerParameters:
     momentum: float = 0.7
     """Share of the step before that a step carries on."""
     utterances_per_step: int = 3000
-    """Most utterances that a step looks at, spread evenly over the tasks; larger catalogs give each
-    step another part. Also bounds the utterances that the covariance is measured on. Keeps the
-    time of a fit nearly level beyond this size."""
+    """About how many utterances a step looks at; larger catalogs are divided into parts, evenly and
+    by content, and give each step another part. Also about how many the covariance is measured
+    on. Keeps the time of a fit nearly level beyond this size."""
     saturation: int = 20
     """Utterances of a task in one step beyond which more of them lengthen the step no further."""
     nearest_weight: float = 0.2

@@ -28,18 +28,23 @@ NEVER = np.float32(-1e4)
 
 
 def refine(
-    rows: Matrix, grouping: Grouping, start: Discriminant, parameters: ScorerParameters
+    rows: Matrix,
+    grouping: Grouping,
+    parts: Labels,
+    start: Discriminant,
+    parameters: ScorerParameters,
 ) -> Matrix:
     """Returns the tasks' refined weights, float32 of shape (tasks, dimensions).
 
     Args:
         rows: Utterances, sorted by task.
         grouping: Tasks of the rows.
+        parts: Number, from 0, of the part that each row belongs to; steps take parts in turn.
         start: Discriminant fitted to the same rows.
         parameters: Figures of the formula.
     """
     weights = start.weights
-    part_count = -(-len(rows) // parameters.utterances_per_step)
+    part_count = int(parts.max()) + 1
     counts = grouping.counts.astype(np.float32)
     trust = (counts - 1.0) / (counts - 1.0 + TRUST_COUNT)
     if len(counts) < 2 or not trust.any():  # noqa: PLR2004
@@ -52,11 +57,11 @@ def refine(
     weights = weights.copy()
     velocity = np.zeros_like(weights)
     for step in range(parameters.step_count):
-        part = slice(step % part_count, None, part_count)
-        labels = grouping.labels[part]
-        deductions = _leave_one_out_deductions(rows[part], labels, counts, start)
+        chosen = parts == step % part_count
+        part, labels = rows[chosen], grouping.labels[chosen]
+        deductions = _leave_one_out_deductions(part, labels, counts, start)
         residuals = _residuals(
-            rows[part] @ weights.T + start.offsets,
+            part @ weights.T + start.offsets,
             labels,
             deductions,
             log_prior.astype(np.float32),
@@ -64,7 +69,7 @@ def refine(
         )
         residuals *= row_steps[labels][:, None]
         velocity *= parameters.momentum
-        velocity += (residuals.T @ rows[part]) @ start.precision
+        velocity += (residuals.T @ part) @ start.precision
         weights += velocity
     return weights
 

@@ -189,7 +189,7 @@ def fit_scorer(
     threads; elsewhere scores agree to about 1e-5. The order of the utterances does not matter, to
     the bit: they are put in an order of their own first. (Two different vectors with the same
     64-bit key would be the exception; scores then agree to 1e-5.) Renumbering the tasks changes
-    scores by rounding alone while the catalog fits into one step of the refinement.
+    scores by rounding alone.
 
     Args:
         vectors: Unit vector of each utterance, float32 of shape (n, dimensions); n may be 0.
@@ -209,14 +209,16 @@ def fit_scorer(
     _check(vectors, labels, tiers, tier_count)
 
     given = np.ascontiguousarray(vectors, dtype=np.float32)
-    order = np.lexsort((_content_keys(given), labels))
+    keys = _content_keys(given)
+    order = np.lexsort((keys, labels))
     rows = given[order]
     utterances = FlatIndex(rows)
     present, places = np.unique(labels[order], return_inverse=True)
     grouping = Grouping.of(places.astype(np.int64))
     head = _no_head(len(present), rows.shape[1])
     if len(present) > 0:
-        head = _fit_head(rows, grouping, tiers[present], parameters)
+        parts = _parts(keys[order], parameters.utterances_per_step)
+        head = _fit_head(rows, grouping, parts, tiers[present], parameters)
     return Scorer(
         utterances=utterances,
         order=order,
@@ -237,15 +239,18 @@ def _no_head(task_count: int, dimensions: int) -> LinearHead:
 
 
 def _fit_head(
-    rows: Matrix, grouping: Grouping, tier_of_group: Labels, parameters: ScorerParameters
+    rows: Matrix,
+    grouping: Grouping,
+    parts: Labels,
+    tier_of_group: Labels,
+    parameters: ScorerParameters,
 ) -> LinearHead:
     """Fits the task head and the tier head, and folds them into one."""
     means = grouping.means(rows)
-    stride = -(-len(rows) // parameters.utterances_per_step)
-    sample, labels = rows[::stride], grouping.labels[::stride]
+    sample, labels = rows[parts == 0], grouping.labels[parts == 0]
     start = fit_discriminant(means, grouping.counts, sample, labels, shrinkage=parameters.shrinkage)
     share = np.float32(1.0 - parameters.nearest_weight)
-    weights = share * refine(rows, grouping, start, parameters)
+    weights = share * refine(rows, grouping, parts, start, parameters)
     offsets = share * start.offsets
 
     used, tier_places = np.unique(tier_of_group, return_inverse=True)
@@ -271,6 +276,16 @@ def _content_keys(rows: Matrix) -> NDArray[np.uint64]:
     factors = np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * np.uint64(KEY_MULTIPLIER)
     keys: NDArray[np.uint64] = bits @ (factors | np.uint64(1))
     return keys
+
+
+def _parts(keys: NDArray[np.uint64], most_rows: int) -> Labels:
+    """Divides rows into parts of about `most_rows`, each row by its own key.
+
+    So taking an utterance away leaves the others in their parts, and an explanation that does so
+    shows the effect of that utterance alone. (The few removals that save a whole part excepted.)
+    """
+    part_count = max(-(-len(keys) // most_rows), 1)
+    return ((keys >> np.uint64(32)) % np.uint64(part_count)).astype(np.int64)
 
 
 def _check(vectors: NDArray[np.float32], labels: Labels, tiers: Labels, tier_count: int) -> None:

@@ -57,21 +57,25 @@ def test_the_file_itself_may_be_named_by_variable(
     assert read().grace_s == 2.5
 
 
+OTHER_VALUES: dict[object, str] = {
+    bool: "off",
+    int: "7",
+    float: "7.5",
+    str: "none",
+    tuple: "somewhere",
+    "listen": "127.0.0.1:7",
+    "metrics_listen": "127.0.0.1:7",
+    "log_level": "error",
+    "log_format": "text",
+}
+"""A value that is not the default, by name of the setting or by its type."""
+
+
 @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
 def test_every_setting_has_a_flag_a_variable_and_a_key(
     field: dataclasses.Field[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {
-        bool: "off",
-        int: "7",
-        float: "7.5",
-        str: "error"
-        if field.name == "log_level"
-        else "text"
-        if field.name == "log_format"
-        else "none",
-        tuple: "somewhere",
-    }[type(field.default)]
+    given = OTHER_VALUES.get(field.name) or OTHER_VALUES[type(field.default)]
     flag = field.name.replace("_", "-")
     by_flag = getattr(read(f"--{flag}", given), field.name)
     assert by_flag != field.default
@@ -87,6 +91,9 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(
     [
         (("--no-such-flag",), "--no-such-flag"),
         (("--listne", "x"), "--listne"),
+        (("--listen", "nowhere"), "nowhere"),
+        (("--listen", "127.0.0.1:99999"), "99999"),
+        (("--metrics-listen", "127.0.0.1:x"), "127.0.0.1:x"),
         (("--queue-limit", "0"), "--queue-limit"),
         (("--queue-limit", "many"), "--queue-limit"),
         (("--encoder-threads", "-1"), "--encoder-threads"),

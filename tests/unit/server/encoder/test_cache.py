@@ -92,5 +92,5 @@ def test_no_prompt_text_is_kept() -> None:
     prompt = "".join(["my password is ", "hunter2"])
     cache.put(prompt, vector(1))
 
-    assert not any(referrer is cache._vectors for referrer in gc.get_referrers(prompt))
-    assert [len(key) for key in cache._vectors] == [16]
+    assert not any(referrer is cache._values for referrer in gc.get_referrers(prompt))
+    assert [len(key) for key in cache._values] == [16]

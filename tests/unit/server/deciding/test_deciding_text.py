@@ -6,17 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierwise_server.deciding.conversation import (
+from tierwise_server.deciding.deciding_text import (
+    HEAD_WORDS,
+    LONG_CHARACTERS,
     MIN_STANDALONE_WORDS,
+    TAIL_WORDS,
     DecidingText,
     Turn,
-    deciding_text,
+    of_conversation,
+    of_prompt,
 )
 
 
 def said(*turns: str) -> DecidingText:
     """Returns what decides; turns of the model start with `>`."""
-    return deciding_text(
+    return of_conversation(
         [Turn(by_user=not text.startswith(">"), text=text.removeprefix(">")) for text in turns]
     )
 
@@ -68,7 +72,7 @@ def test_the_embedded_text_ends_with_the_deciding_one_and_holds_only_what_the_us
     turns: list[Turn],
 ) -> None:
     by_user = [turn.text for turn in turns if turn.by_user]
-    deciding = deciding_text(turns)
+    deciding = of_conversation(turns)
     assert deciding.text == by_user[-1]
     tails = ["\n".join(by_user[start:]) for start in range(len(by_user))]
     assert deciding.embedded_text in tails
@@ -78,4 +82,22 @@ def test_the_embedded_text_ends_with_the_deciding_one_and_holds_only_what_the_us
 def test_what_others_say_never_changes_what_decides(turns: list[Turn], text: str) -> None:
     other = Turn(by_user=False, text=text)
     with_others = [one for turn in turns for one in (other, turn)] + [other]
-    assert deciding_text(with_others) == deciding_text(turns)
+    assert of_conversation(with_others) == of_conversation(turns)
+
+
+def test_a_short_prompt_is_embedded_as_it_is() -> None:
+    prompt = "tl;dr of this\n\nthread"
+    assert of_prompt(prompt) == DecidingText(text=prompt, embedded_text=prompt)
+
+
+def test_of_a_long_prompt_the_first_and_the_last_line_are_embedded() -> None:
+    pasted = "\n".join(f"line {number} of the log" for number in range(100))
+    deciding = of_prompt(f"What went wrong here?\n\n{pasted}\nAnswer in one sentence.")
+    assert deciding.embedded_text == "What went wrong here? \n Answer in one sentence."
+    assert deciding.text.startswith("What went wrong here?")
+
+
+@given(st.text(min_size=LONG_CHARACTERS + 1, max_size=5_000))
+def test_what_is_embedded_of_a_long_prompt_is_bounded(prompt: str) -> None:
+    words = of_prompt(prompt).embedded_text.split()
+    assert len(words) <= HEAD_WORDS + TAIL_WORDS
