@@ -1,4 +1,4 @@
-"""Shows the product on real prompts: a real server, a real channel, a real edit. Run by `make demo`."""
+"""Shows the product on real prompts, with a real server and a real edit. Run by `make demo`."""
 
 from __future__ import annotations
 

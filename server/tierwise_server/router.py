@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -74,6 +74,8 @@ class Query:
     embedded_text: str = ""
     """What stands for the prompt before the encoder; empty when a vector was sent."""
     sent_vector: SentVector | None = None
+    is_prompt_alone: bool = False
+    """Whether there is nothing but a prompt that is embedded as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +101,14 @@ class Routed:
     choice: ModelChoice | None
     """The model and the plan; None where the catalog has no models."""
     scores: Scores | None
-    vector: NDArray[np.float32] | None
+    known: Known | None
+    """What is known of the prompt; None where it was not compared with utterances."""
     timings: Timings
+
+    @property
+    def vector(self) -> NDArray[np.float32] | None:
+        """The prompt's vector; None where it was not embedded."""
+        return self.known.vector if self.known is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,6 +127,9 @@ class Known:
     vector: NDArray[np.float32]
     scorer: Scorer | None = None
     scores: Scores | None = None
+    answer: Routed | None = None
+    """The last decision on the prompt alone, without any wish of a caller. It is a pure function
+    of the text and its snapshot, so it is the answer for as long as that is in service."""
 
     def scores_by(self, scorer: Scorer) -> Scores:
         """Returns the prompt's scores by a scorer, which are a pure function of both."""
@@ -155,6 +166,14 @@ class Router:
         self._encoder_id = encoder_id
         self._dimensions = dimensions
 
+    def forget_scores(self) -> None:
+        """Drops what was found by catalogs that may be out of service; vectors stay.
+
+        Otherwise each remembered prompt would keep the snapshot that scored it in memory.
+        """
+        for known in self._cache.values():
+            known.scorer = known.scores = known.answer = None
+
     def live(self, name: str) -> LiveCatalog:
         """Returns a catalog by name; the empty name means the default.
 
@@ -182,8 +201,18 @@ class Router:
         started = time.perf_counter()
         live = self.live(query.catalog)
         snapshot = live.snapshot
+        if query.is_prompt_alone:
+            known = self._cache.get(query.embedded_text)
+            if known is not None and known.answer is not None:
+                answer = known.answer
+                if answer.snapshot is snapshot:
+                    spent = time.perf_counter() - started
+                    return replace(answer, timings=Timings(total_s=spent, vector_cached=True))
         opening = await self._open(snapshot, query)
-        return await self._finish(live.name, snapshot, query, opening, started, deadline)
+        routed = await self._finish(live.name, snapshot, query, opening, started, deadline)
+        if query.is_prompt_alone and routed.known is not None:
+            routed.known.answer = routed
+        return routed
 
     async def route_all(
         self, queries: Sequence[Query], *, path: str, deadline: float | None = None
@@ -296,7 +325,7 @@ class Router:
             verdict=verdict,
             choice=choice,
             scores=scores,
-            vector=embedded.known.vector if embedded is not None else None,
+            known=embedded.known if embedded is not None else None,
             timings=Timings(
                 queue_s=embedded.queue_s if embedded is not None else 0.0,
                 encoding_s=embedded.encoding_s if embedded is not None else 0.0,

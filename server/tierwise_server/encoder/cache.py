@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 _DIGEST_BYTES = 16
@@ -55,6 +56,10 @@ class PromptCache(Generic[_Value]):
         self._values.move_to_end(key)
         if len(self._values) > self._capacity:
             self._values.popitem(last=False)
+
+    def values(self) -> Iterable[_Value]:
+        """Returns all values, the one longest unused first."""
+        return self._values.values()
 
     def clear(self) -> None:
         """Forgets all values; the counts go on."""

@@ -142,8 +142,16 @@ class RoutingServer:
         )
         self._closing.push_async_callback(lanes.close, settings.grace_s)
         self.telemetry.queue_depth.set_function(lambda: lanes.queue_depth)
+        router = Router(
+            parts.catalogs,
+            lanes,
+            PromptCache(settings.vector_cache),
+            encoder_id=parts.encoder.encoder_id,
+            dimensions=parts.encoder.dimensions,
+        )
         for live in parts.catalogs.values():
             live.on_check(self.telemetry.catalog_checked)
+            live.on_check(lambda *_: router.forget_scores())
             self.telemetry.catalog_in_service(live)
             self._closing.callback(live.close)
         watch = asyncio.gather(
@@ -153,13 +161,7 @@ class RoutingServer:
             )
         )
         self._closing.push_async_callback(_cancelled, watch)
-        self._slot.router = Router(
-            parts.catalogs,
-            lanes,
-            PromptCache(settings.vector_cache),
-            encoder_id=parts.encoder.encoder_id,
-            dimensions=parts.encoder.dimensions,
-        )
+        self._slot.router = router
 
     def _serve_metrics(self) -> None:
         address = self._settings.metrics_listen

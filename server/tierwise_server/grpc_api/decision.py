@@ -11,7 +11,7 @@ from tierwise.v1 import decision_pb2
 from tierwise_server.deciding.decision import DecisionKind
 from tierwise_server.deciding.semantic import Abstention
 from tierwise_server.grpc_api.decision_token import DecisionToken, encode_token
-from tierwise_server.grpc_api.models import plan_message
+from tierwise_server.grpc_api.models import fill_plan
 from tierwise_server.router import Routed, Timings
 
 _KINDS = {
@@ -28,53 +28,66 @@ def new_decision_id(now_ms: int) -> str:
     return f"{now_ms:012x}{os.urandom(10).hex()}"
 
 
-def decision_message(routed: Routed, *, with_token: bool = True) -> decision_pb2.Decision:
-    """Returns a decision as callers get it.
+def fill_decision(
+    message: decision_pb2.Decision, routed: Routed, *, with_token: bool = True
+) -> None:
+    """Fills in a decision as callers get it.
+
+    Into the message where it belongs, since putting a message into another copies it, and this one
+    is made for every call.
 
     Args:
+        message: An empty message.
         routed: The decision and what it rests on.
         with_token: Whether outcomes may be reported for it.
     """
     verdict, snapshot = routed.verdict, routed.snapshot
     now_ms = time.time_ns() // 1_000_000
-    decision_id = new_decision_id(now_ms)
-    message = decision_pb2.Decision(
-        decision_id=decision_id,
-        catalog=routed.catalog,
-        tier_id=_tier_id(routed),
-        task_id=verdict.task.id if verdict.task is not None else "",
-        kind=_KINDS[verdict.kind],
-        rule_name=verdict.rule.name if verdict.rule is not None else "",
-        catalog_revision=snapshot.revision,
-        encoder_id=snapshot.encoder_id,
-        timings=_timings_message(routed.timings),
-        reason=_reason(routed),
-    )
+    message.decision_id = new_decision_id(now_ms)
+    message.catalog = routed.catalog
+    message.tier_id = _tier_id(routed)
+    message.kind = _KINDS[verdict.kind]
+    message.catalog_revision = snapshot.revision
+    message.encoder_id = snapshot.encoder_id
+    message.reason = _reason(routed)
+    _fill_timings(message.timings, routed.timings)
+    if verdict.task is not None:
+        message.task_id = verdict.task.id
+    if verdict.rule is not None:
+        message.rule_name = verdict.rule.name
     if verdict.abstention is not None:
         message.semantic_abstention = _ABSTENTIONS[verdict.abstention]
+    _fill_evidence(message, routed)
+    _fill_choice(message, routed)
+    if with_token:
+        message.decision_token = encode_token(_token(routed, message, now_ms))
+
+
+def _fill_evidence(message: decision_pb2.Decision, routed: Routed) -> None:
+    verdict = routed.verdict
     outcome = verdict.semantic
     if outcome is not None:
         message.score = outcome.best.score
         message.score_threshold = outcome.threshold
-        message.scorer_id = snapshot.scorer.scorer_id
+        message.scorer_id = routed.snapshot.scorer.scorer_id
         if outcome.margin is not None:
             message.margin = outcome.margin
         if verdict.similarity is not None:
             message.similarity = verdict.similarity
+
+
+def _fill_choice(message: decision_pb2.Decision, routed: Routed) -> None:
     choice = routed.choice
     if choice is not None:
         message.model_id = choice.model.model.id
         message.baseline_model_id = choice.baseline.model.id
-        message.plan.CopyFrom(plan_message(choice.plan))
+        fill_plan(message.plan, choice.plan)
         if choice.estimated_cost_nano_usd is not None:
             message.estimated_cost_nano_usd = choice.estimated_cost_nano_usd
         if choice.counterfactual_cost_nano_usd is not None:
             message.counterfactual_cost_nano_usd = choice.counterfactual_cost_nano_usd
         if choice.propensity is not None:
             message.propensity = choice.propensity
-    if with_token:
-        message.decision_token = encode_token(_token(routed, message, now_ms))
-    return message
 
 
 def _reason(routed: Routed) -> str:
@@ -117,16 +130,15 @@ def _token(routed: Routed, message: decision_pb2.Decision, now_ms: int) -> Decis
     )
 
 
-def _timings_message(timings: Timings) -> decision_pb2.StageTimings:
-    return decision_pb2.StageTimings(
-        queue_duration=_duration(timings.queue_s),
-        encoding_duration=_duration(timings.encoding_s),
-        scoring_duration=_duration(timings.scoring_s),
-        total_duration=_duration(timings.total_s),
-        vector_cached=timings.vector_cached,
-    )
+def _fill_timings(message: decision_pb2.StageTimings, timings: Timings) -> None:
+    _fill_duration(message.queue_duration, timings.queue_s)
+    _fill_duration(message.encoding_duration, timings.encoding_s)
+    _fill_duration(message.scoring_duration, timings.scoring_s)
+    _fill_duration(message.total_duration, timings.total_s)
+    message.vector_cached = timings.vector_cached
 
 
-def _duration(seconds: float) -> duration_pb2.Duration:
-    whole = int(seconds)
-    return duration_pb2.Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+def _fill_duration(message: duration_pb2.Duration, seconds: float) -> None:
+    message.SetInParent()
+    message.seconds = whole = int(seconds)
+    message.nanos = int((seconds - whole) * 1e9)

@@ -9,13 +9,17 @@ from google.protobuf import duration_pb2
 
 from tierwise.v1 import decision_pb2, error_class_pb2, model_pb2
 from tierwise_server.catalog.registry import Capability
-from tierwise_server.planning.plan import Plan, PlanStep, RetryRule, StepKind
+from tierwise_server.planning.error_classes import ErrorClass
+from tierwise_server.planning.plan import CALL_TIMEOUT_S, RETRY_RULES, Plan, StepKind
 from tierwise_server.planning.prices import ResolvedPrice
 from tierwise_server.planning.registry import PricedModel
 
 _CAPABILITIES = {one: model_pb2.Capability.Value(f"CAPABILITY_{one.name}") for one in Capability}
 _STEP_KINDS = {
     kind: decision_pb2.PlanStepKind.Value(f"PLAN_STEP_KIND_{kind.name}") for kind in StepKind
+}
+_ERROR_CLASSES = {
+    one: error_class_pb2.ErrorClass.Value(f"ERROR_CLASS_{one.name}") for one in ErrorClass
 }
 
 
@@ -40,50 +44,36 @@ def model_message(priced: PricedModel) -> model_pb2.Model:
     )
 
 
-def plan_message(plan: Plan) -> decision_pb2.Plan:
-    """Returns a plan as callers get it."""
-    return decision_pb2.Plan(
-        steps=[_step(step) for step in plan.steps],
-        worst_case_cost_nano_usd=plan.worst_case_cost_nano_usd,
-        estimated_input_token_count=plan.estimated_input_tokens,
-        assumed_output_token_count=plan.assumed_output_tokens,
-    )
+def fill_plan(message: decision_pb2.Plan, plan: Plan) -> None:
+    """Fills in a plan as callers get it."""
+    message.estimated_input_token_count = plan.estimated_input_tokens
+    message.assumed_output_token_count = plan.assumed_output_tokens
+    if plan.worst_case_cost_nano_usd is not None:
+        message.worst_case_cost_nano_usd = plan.worst_case_cost_nano_usd
+    for step in plan.steps:
+        filled = message.steps.add()
+        filled.CopyFrom(_step(step.model, step.kind, step.error_classes))
+        if step.estimated_cost_nano_usd is not None:
+            filled.estimated_cost_nano_usd = step.estimated_cost_nano_usd
 
 
-def _step(step: PlanStep) -> decision_pb2.PlanStep:
+@functools.lru_cache(maxsize=10_000)
+def _step(
+    model: PricedModel, kind: StepKind, classes: tuple[ErrorClass, ...]
+) -> decision_pb2.PlanStep:
+    """Returns a step without its cost: one message for all like it, never to be changed."""
     return decision_pb2.PlanStep(
-        model=model_message(step.model),
-        kind=_STEP_KINDS[step.kind],
-        error_classes=_classes(step.error_classes),
-        retry_rules=_retry_rules(step.retry_rules),
-        call_timeout=_timeout(step.call_timeout_s),
-        estimated_cost_nano_usd=step.estimated_cost_nano_usd,
+        model=model_message(model),
+        kind=_STEP_KINDS[kind],
+        error_classes=[_ERROR_CLASSES[one] for one in classes],
+        retry_rules=[
+            decision_pb2.RetryRule(
+                error_class=_ERROR_CLASSES[rule.error_class], retry_limit=rule.retry_limit
+            )
+            for rule in RETRY_RULES
+        ],
+        call_timeout=duration_pb2.Duration(seconds=int(CALL_TIMEOUT_S)),
     )
-
-
-@functools.cache
-def _classes(
-    classes: tuple[int, ...],
-) -> tuple[error_class_pb2.ErrorClass.ValueType, ...]:
-    known = {int(number): number for number in error_class_pb2.ErrorClass.values()}
-    return tuple(known[int(one)] for one in classes)
-
-
-@functools.cache
-def _retry_rules(rules: tuple[RetryRule, ...]) -> tuple[decision_pb2.RetryRule, ...]:
-    return tuple(
-        decision_pb2.RetryRule(
-            error_class=_classes((rule.error_class,))[0], retry_limit=rule.retry_limit
-        )
-        for rule in rules
-    )
-
-
-@functools.cache
-def _timeout(seconds: float) -> duration_pb2.Duration:
-    duration = duration_pb2.Duration()
-    duration.FromTimedelta(datetime.timedelta(seconds=seconds))
-    return duration
 
 
 def _price(price: ResolvedPrice) -> model_pb2.Price:

@@ -79,7 +79,8 @@ def read_query(message: routing_input_pb2.RoutingInput) -> Query:
     faults = _Faults()
     text, embedded_text, characters = _text(message, faults)
     vector = _sent_vector(message, faults)
-    if len(message.ListFields()) == 1:
+    is_alone = len(message.ListFields()) == 1
+    if is_alone:
         # Nothing but the content, which is what most callers send.
         request = RoutingRequest(text=text, text_given=vector is None, character_count=characters)
     else:
@@ -87,7 +88,11 @@ def read_query(message: routing_input_pb2.RoutingInput) -> Query:
     if faults.items:
         raise InvalidFieldsError(faults.items)
     return Query(
-        catalog=message.catalog, request=request, embedded_text=embedded_text, sent_vector=vector
+        catalog=message.catalog,
+        request=request,
+        embedded_text=embedded_text,
+        sent_vector=vector,
+        is_prompt_alone=is_alone and vector is None and embedded_text == text,
     )
 
 

@@ -11,7 +11,7 @@ from tierwise_server.deciding.errors import (
 )
 from tierwise_server.grpc_api import catalog as messages
 from tierwise_server.grpc_api.boundary import CallContext, deadline_of
-from tierwise_server.grpc_api.decision import decision_message
+from tierwise_server.grpc_api.decision import fill_decision
 from tierwise_server.grpc_api.errors import NotReadyError, NotServedError
 from tierwise_server.grpc_api.explanation import explanation_message
 from tierwise_server.grpc_api.models import model_message
@@ -66,7 +66,9 @@ class RoutingServicer:
         except RequestError as error:
             raise error.below("input") from error
         self._telemetry.decided(routed)
-        return routing_service_pb2.RoutePromptResponse(decision=decision_message(routed))
+        response = routing_service_pb2.RoutePromptResponse()
+        fill_decision(response.decision, routed)
+        return response
 
     async def BatchRoutePrompts(
         self, request: routing_service_pb2.BatchRoutePromptsRequest, context: CallContext
@@ -79,9 +81,10 @@ class RoutingServicer:
         )
         for routed in decided:
             self._telemetry.decided(routed)
-        return routing_service_pb2.BatchRoutePromptsResponse(
-            decisions=[decision_message(routed) for routed in decided]
-        )
+        response = routing_service_pb2.BatchRoutePromptsResponse()
+        for routed in decided:
+            fill_decision(response.decisions.add(), routed)
+        return response
 
     async def ExplainDecision(
         self, request: routing_service_pb2.ExplainDecisionRequest, context: CallContext
@@ -97,10 +100,11 @@ class RoutingServicer:
             )
         except RequestError as error:
             raise error.below("input") from error
-        return routing_service_pb2.ExplainDecisionResponse(
-            decision=decision_message(explained.routed, with_token=False),
-            explanation=explanation_message(explained),
+        response = routing_service_pb2.ExplainDecisionResponse(
+            explanation=explanation_message(explained)
         )
+        fill_decision(response.decision, explained.routed, with_token=False)
+        return response
 
     async def ReportOutcomes(
         self,

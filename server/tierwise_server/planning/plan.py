@@ -17,8 +17,8 @@ from tierwise_server.planning.limits import Scope
 from tierwise_server.planning.registry import PricedModel
 from tierwise_server.planning.selection import PlanLimits, Shortlist, select_models
 
-CALL_TIMEOUT_S: Final = 30.0
-"""Time limit of one call."""
+CALL_TIMEOUT_S: Final = 30
+"""Time limit of one call, in seconds."""
 
 
 class StepKind(IntEnum):
@@ -52,14 +52,12 @@ the provider may bill. Calls that the provider refuses cost nothing."""
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanStep:
-    """One attempt of a plan."""
+    """One attempt of a plan. `RETRY_RULES` and `CALL_TIMEOUT_S` hold for each."""
 
     model: PricedModel
     kind: StepKind
     error_classes: tuple[ErrorClass, ...]
     """Failures of the step before that lead to this one. Empty in the first step."""
-    retry_rules: tuple[RetryRule, ...] = RETRY_RULES
-    call_timeout_s: float = CALL_TIMEOUT_S
     estimated_cost_nano_usd: int | None
     """Of one call. None means unpriced."""
 

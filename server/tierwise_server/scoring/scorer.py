@@ -99,6 +99,8 @@ class Scorer:
             parameters: Figures of the formula.
         """
         self.parameters = parameters
+        self.scorer_id = parameters.scorer_id
+        """Names the formula, its version and its parameters."""
         self._utterances = utterances
         self._heads = FlatIndex(head.weights)
         self._offsets = head.offsets
@@ -111,11 +113,6 @@ class Scorer:
         tiers = tier_of_task[present]
         self._by_tier = np.argsort(tiers, kind="stable")
         self._tiers, self._tier_starts = np.unique(tiers[self._by_tier], return_index=True)
-
-    @property
-    def scorer_id(self) -> str:
-        """Names the formula, its version and its parameters."""
-        return self.parameters.scorer_id
 
     def score(self, vector: NDArray[np.float32]) -> Scores:
         """Scores every task and tier for one unit vector, float32 of shape (dimensions,).

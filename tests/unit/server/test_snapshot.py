@@ -6,8 +6,8 @@ import datetime
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import write_catalog
+
 from tierwise_server.catalog.faults import CatalogInvalidError, FaultRule
 from tierwise_server.catalog.loader import load_catalog
 from tierwise_server.commands import check
