@@ -101,14 +101,9 @@ class Routed:
     choice: ModelChoice | None
     """The model and the plan; None where the catalog has no models."""
     scores: Scores | None
-    known: Known | None
-    """What is known of the prompt; None where it was not compared with utterances."""
+    vector: NDArray[np.float32] | None
+    """The prompt's vector; None where it was not embedded."""
     timings: Timings
-
-    @property
-    def vector(self) -> NDArray[np.float32] | None:
-        """The prompt's vector; None where it was not embedded."""
-        return self.known.vector if self.known is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,7 +124,8 @@ class Known:
     scores: Scores | None = None
     answer: Routed | None = None
     """The last decision on the prompt alone, without any wish of a caller. It is a pure function
-    of the text and its snapshot, so it is the answer for as long as that is in service."""
+    of the text and its snapshot, so it is the answer for as long as that is in service. Its
+    opening holds no text: no prompt outlives its call."""
 
     def scores_by(self, scorer: Scorer) -> Scores:
         """Returns the prompt's scores by a scorer, which are a pure function of both."""
@@ -203,16 +199,12 @@ class Router:
         snapshot = live.snapshot
         if query.is_prompt_alone:
             known = self._cache.get(query.embedded_text)
-            if known is not None and known.answer is not None:
-                answer = known.answer
-                if answer.snapshot is snapshot:
-                    spent = time.perf_counter() - started
-                    return replace(answer, timings=Timings(total_s=spent, vector_cached=True))
+            answer = known.answer if known is not None else None
+            if answer is not None and answer.snapshot is snapshot:
+                spent = time.perf_counter() - started
+                return replace(answer, timings=Timings(total_s=spent, vector_cached=True))
         opening = await self._open(snapshot, query)
-        routed = await self._finish(live.name, snapshot, query, opening, started, deadline)
-        if query.is_prompt_alone and routed.known is not None:
-            routed.known.answer = routed
-        return routed
+        return await self._finish(live.name, snapshot, query, opening, started, deadline)
 
     async def route_all(
         self, queries: Sequence[Query], *, path: str, deadline: float | None = None
@@ -270,10 +262,14 @@ class Router:
         Raises:
             RevisionMismatchError: Another revision is in service.
         """
-        snapshot = self.live(query.catalog).snapshot
+        started = time.perf_counter()
+        live = self.live(query.catalog)
+        snapshot = live.snapshot
         if expected_revision and expected_revision != snapshot.revision:
             raise RevisionMismatchError(expected=expected_revision, actual=snapshot.revision)
-        routed = await self.route(query, deadline=deadline)
+        # Anew, since what is remembered of a prompt says nothing of the rules that hold for it.
+        opening = await self._open(snapshot, query)
+        routed = await self._finish(live.name, snapshot, query, opening, started, deadline)
         explanation = await asyncio.get_running_loop().run_in_executor(
             None,
             lambda: explain(
@@ -318,14 +314,14 @@ class Router:
             fleet=EMPTY_FLEET,
             seed=_seed(query),
         )
-        return Routed(
+        routed = Routed(
             catalog=catalog,
             snapshot=snapshot,
             opening=opening,
             verdict=verdict,
             choice=choice,
             scores=scores,
-            known=embedded.known if embedded is not None else None,
+            vector=embedded.known.vector if embedded is not None else None,
             timings=Timings(
                 queue_s=embedded.queue_s if embedded is not None else 0.0,
                 encoding_s=embedded.encoding_s if embedded is not None else 0.0,
@@ -334,6 +330,9 @@ class Router:
                 vector_cached=embedded is not None and embedded.cached,
             ),
         )
+        if embedded is not None and query.is_prompt_alone:
+            embedded.known.answer = _without_text(routed)
+        return routed
 
     def _checked_opening(self, snapshot: Snapshot, query: Query) -> Opening:
         if query.sent_vector is not None:
@@ -362,6 +361,16 @@ class Router:
         if keep:
             self._cache.put(query.embedded_text, known)
         return _Embedded(known=known, queue_s=encoding.queue_s, encoding_s=encoding.encode_s)
+
+
+def _without_text(routed: Routed) -> Routed:
+    """Returns a decision on a prompt alone, with nothing in it of the prompt's text."""
+    opening = replace(
+        routed.opening,
+        request=RoutingRequest(),
+        subject=routed.snapshot.catalog.rules.subject(text=""),
+    )
+    return replace(routed, opening=opening)
 
 
 def _seed(query: Query) -> bytes:
