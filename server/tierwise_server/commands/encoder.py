@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tierwise_server.encoder.artifact import Variant, read_manifest
+from tierwise_server.encoder.artifact import MANIFEST_FILE, Variant, read_manifest
+from tierwise_server.encoder.build import DEFAULT_MAX_TOKENS, build_encoder
 from tierwise_server.encoder.errors import EncoderError
+from tierwise_server.encoder.source import DEFAULT_MODEL
 from tierwise_server.settings import default_cache_dir, encoder_dir
-
-DEFAULT_MODEL = "all-minilm-l6-v2"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,7 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         help="How the weights are stored; the same on all replicas.",
     )
     build.add_argument(
-        "--max-tokens", type=int, default=128, help="Tokens of a prompt that are embedded."
+        "--max-tokens",
+        type=int,
+        default=DEFAULT_MAX_TOKENS,
+        help="Tokens of a prompt that are embedded.",
     )
     build.add_argument("--if-missing", action="store_true", help="Do nothing where one is built.")
     build.set_defaults(run=_build)
@@ -61,14 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    if arguments.if_missing and (arguments.output / "manifest.json").exists():
+    if arguments.if_missing and (arguments.output / MANIFEST_FILE).exists():
         return _show(arguments)
-    try:
-        from tierwise_server.encoder.build import build_encoder  # noqa: PLC0415 - loads torch
-    except ModuleNotFoundError as error:
-        raise EncoderError(
-            f"building needs {error.name}: pip install 'tierwise[encoder]'"
-        ) from error
     build_encoder(
         arguments.model,
         arguments.output,
