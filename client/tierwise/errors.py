@@ -1,31 +1,126 @@
 """Errors that the library raises.
 
 TierwiseError
-├── ConfigurationError      the caller's set-up: a missing extra, a missing file
-└── RouterError             the router refused, failed or could not be reached
+├── ConfigurationError      the caller's set-up: a missing extra, key, provider or file
+├── InvalidRequestError     the request is wrong in itself; found before anything was sent
+├── RouterError             the router refused, failed or could not be reached
+├── ProviderError           one call of a model failed
+└── ChatError               a chat failed, all its attempts counted
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from tierwise.error_class import ErrorClass
 from tierwise.v1.error_reason_pb2 import ErrorReason
+
+if TYPE_CHECKING:
+    from tierwise.answers import Answer
+    from tierwise.chat_response import Attempt
+    from tierwise.decisions import Decision
 
 ERROR_DOMAIN = "tierwise"
 """Value of `google.rpc.ErrorInfo.domain` in every error of the router."""
+
+_REFUSED = 400
+"""HTTP statuses from here on say that there is no answer."""
 
 
 class TierwiseError(Exception):
     """Base of every error that this library raises."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Makes errors survive pickling, which would call them with positional arguments alone."""
+        return _unpickled, (type(self), self.args, self.__dict__)
+
+
+def _unpickled(kind: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class ConfigurationError(TierwiseError):
     """The caller's set-up lacks something; the message says what to do."""
+
+
+class InvalidRequestError(TierwiseError):
+    """The request is wrong in itself; nothing was sent."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.message = message
+        self.field = field
+        """Path of what is wrong. Example: `messages[2].tool_call_id`."""
+
+
+class ProviderError(TierwiseError):
+    """One call of a model failed.
+
+    The message never holds a key, nor anything of the prompt that the provider quoted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_class: ErrorClass,
+        status_code: int | None = None,
+        request_id: str = "",
+        retry_after_s: float | None = None,
+        partial: Answer | None = None,
+        sent: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+        self.status_code = status_code
+        """Of the HTTP response. None when none came."""
+        self.request_id = request_id
+        """The provider's identifier of the call. Empty when it gave none."""
+        self.retry_after_s = retry_after_s
+        """How long the provider asks to wait. None when it did not say."""
+        self.partial = partial
+        """What was received before the failure, with the usage that the provider named. None when
+        nothing was."""
+        self.sent = sent
+        """Whether the call reached the provider, as far as is known."""
+
+    @property
+    def free(self) -> bool:
+        """Whether the provider certainly bills nothing: it was not reached, or it refused."""
+        return not self.sent or (self.status_code is not None and self.status_code >= _REFUSED)
+
+
+class ChatError(TierwiseError):
+    """A chat failed: the last attempt did, and no step of the plan was left to take.
+
+    Its cause is the `ProviderError` of the last attempt, where one was made.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_class: ErrorClass | None,
+        decision: Decision,
+        attempts: tuple[Attempt, ...],
+        partial: Answer | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+        """Of the last attempt. None when none could be made within the limits."""
+        self.decision = decision
+        self.attempts = attempts
+        """All that were made, oldest first, with what they cost."""
+        self.partial = partial
+        """What was received before a stream broke off, or the answer that a validator rejected.
+        None when nothing was."""
 
 
 class RouterError(TierwiseError):
@@ -47,21 +142,6 @@ class RouterError(TierwiseError):
         self.metadata = dict(metadata or {})
         self.details = details
         """One line for each violation that the router listed."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Makes the error survive pickling, which calls with positional arguments alone."""
-        parts = (str(self), self.code, self.reason, self.metadata, self.details)
-        return _unpickled, parts
-
-
-def _unpickled(
-    message: str,
-    code: grpc.StatusCode,
-    reason: int,
-    metadata: dict[str, str],
-    details: tuple[str, ...],
-) -> RouterError:
-    return RouterError(message, code=code, reason=reason, metadata=metadata, details=details)
 
 
 def router_error(error: grpc.RpcError) -> RouterError:
