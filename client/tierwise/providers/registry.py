@@ -1,0 +1,164 @@
+"""Which providers this client can call: adapter, address and key of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from tierwise.decisions import Model
+from tierwise.errors import ConfigurationError
+from tierwise.providers import anthropic, compatible, gemini, mistral, openai
+from tierwise.providers.base import Endpoint, Provider
+from tierwise.providers.known import KnownProvider
+
+KNOWN: Mapping[str, KnownProvider] = {
+    one.provider_id: one
+    for module in (openai, anthropic, mistral, gemini, compatible)
+    for one in module.KNOWN
+}
+"""Providers that need no set-up but a key, by id. A new one is a module with its own `KNOWN`."""
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSettings:
+    """What the caller says of one provider. Whatever is left out is as its documentation has it."""
+
+    key: str | Callable[[], str] | None = field(default=None, repr=False)
+    """The key, or a function that returns it, called for each request. None reads the environment
+    variable."""
+    key_variable: str = ""
+    """Environment variable to read the key from. Empty means the provider's usual one."""
+    base_url: str = ""
+    """Where to call it. Empty means the provider's own address."""
+    provider: Provider | None = None
+    """Adapter, for providers that are not known here. None takes the known one, and for an unknown
+    provider one that speaks OpenAI's chat completions."""
+
+
+class ProviderRegistry:
+    """Finds adapter and endpoint for a model."""
+
+    def __init__(self, settings: Mapping[str, ProviderSettings]) -> None:
+        for provider_id, one in settings.items():
+            if provider_id not in KNOWN and not one.base_url:
+                raise ConfigurationError(
+                    f"providers[{provider_id!r}]: an unknown provider needs a base_url; known are"
+                    f" {', '.join(sorted(KNOWN))}"
+                )
+        self._settings = dict(settings)
+
+    def callable_ids(self) -> tuple[str, ...]:
+        """Returns the providers that can be called: those with a key, or that need none."""
+        return tuple(
+            provider_id
+            for provider_id in sorted({*KNOWN, *self._settings})
+            if self._has_key(provider_id)
+        )
+
+    def resolve(self, model: Model) -> tuple[Provider, Endpoint]:
+        """Returns how to call a model.
+
+        Raises:
+            ConfigurationError: There is no adapter, no address or no key for it, or it is to be
+                called where the provider's key does not belong.
+        """
+        provider_id = model.provider_id
+        known, own = KNOWN.get(provider_id), self._settings.get(provider_id)
+        if known is None and own is None:
+            raise ConfigurationError(
+                f"model {model.model_id} is of provider {provider_id!r}, which is unknown here; say"
+                f" providers={{{provider_id!r}: ProviderSettings(base_url=...)}}"
+            )
+        trusted = (own.base_url if own else "") or (known.base_url if known else "")
+        base_url = (model.base_url or trusted).rstrip("/")
+        if not base_url:
+            raise ConfigurationError(
+                f"model {model.model_id}: provider {provider_id!r} has no address; say"
+                f" providers={{{provider_id!r}: ProviderSettings(base_url=...)}}"
+            )
+        if not _origin(base_url):
+            raise ConfigurationError(
+                f"model {model.model_id}: its base_url, or that of provider {provider_id!r}, is no"
+                " address such as https://host/path"
+            )
+        key = self._key(provider_id)
+        if key and _origin(base_url) != _origin(trusted):
+            # Whoever edits the catalog's files must not be able to have keys sent elsewhere.
+            raise ConfigurationError(
+                f"model {model.model_id} is to be called at {_origin(base_url)}, which is not where"
+                f" the key of {provider_id!r} belongs; if it does, say"
+                f" providers={{{provider_id!r}: ProviderSettings(base_url=...)}}"
+            )
+        provider = (own.provider if own else None) or (known.provider if known else None)
+        return provider or compatible.GENERIC, Endpoint(base_url=base_url, key=key)
+
+    def _has_key(self, provider_id: str) -> bool:
+        own = self._settings.get(provider_id)
+        if own is not None and own.key is not None:
+            return True
+        variable = self._variable(provider_id)
+        if variable and not os.environ.get(variable):
+            return False
+        known = KNOWN.get(provider_id)
+        # A provider whose address nobody has named can only be called where a model names one,
+        # which keyless servers of one's own may.
+        return bool(known is None or known.base_url or (own and own.base_url) or not variable)
+
+    def _variable(self, provider_id: str) -> str:
+        known, own = KNOWN.get(provider_id), self._settings.get(provider_id)
+        return (own.key_variable if own else "") or (known.key_variable if known else "")
+
+    def _key(self, provider_id: str) -> str:
+        own = self._settings.get(provider_id)
+        if own is not None and own.key is not None:
+            return _checked(_called(own.key, provider_id), "key", provider_id)
+        variable = self._variable(provider_id)
+        if not variable:
+            return ""
+        key = os.environ.get(variable, "")
+        if not key:
+            raise ConfigurationError(
+                f"provider {provider_id!r} needs a key: set {variable}, or say"
+                f" providers={{{provider_id!r}: ProviderSettings(key=...)}}"
+            )
+        return _checked(key, variable, provider_id)
+
+
+def _called(key: str | Callable[[], str], provider_id: str) -> object:
+    if not callable(key):
+        return key
+    try:
+        return key()
+    except Exception as error:
+        # A model of another provider may answer. The message is not quoted: it may name the key.
+        raise ConfigurationError(
+            f"provider {provider_id!r}: the function for its key failed with {type(error).__name__}"
+        ) from error
+
+
+def _checked(key: object, source: str, provider_id: str) -> str:
+    """Returns a key that can stand in a header. The message never shows it."""
+    if not isinstance(key, str) or not key or not all("!" <= one <= "~" for one in key):
+        raise ConfigurationError(
+            f"provider {provider_id!r}: what {source} holds is no key: it is no text, or empty, or"
+            " has white space or characters outside ASCII"
+        )
+    return key
+
+
+def _origin(url: str) -> str:
+    """Returns where an address leads, without a password that it may hold.
+
+    Empty for what is no address.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname else ""
