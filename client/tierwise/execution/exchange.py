@@ -1,0 +1,101 @@
+"""One call of a model: sent and read, whole or as a stream, and checked."""
+
+from __future__ import annotations
+
+from tierwise.answers import Answer
+from tierwise.error_class import ErrorClass
+from tierwise.errors import ProviderError
+from tierwise.execution.attempts import AttemptRecord
+from tierwise.execution.effects import (
+    Close,
+    Emit,
+    Post,
+    Script,
+    check,
+    open_stream,
+    read,
+    send,
+)
+from tierwise.providers.base import HttpReply, Provider, StreamReader
+from tierwise.validators import Validator
+
+
+def whole(provider: Provider, post: Post, timeout_s: float) -> Script[Answer]:
+    """Returns the answer of a call that is not streamed.
+
+    Raises:
+        ProviderError: The call failed.
+    """
+    reply = yield from send(post, timeout_s)
+    return provider.answer(reply)
+
+
+def streamed(
+    provider: Provider, post: Post, timeout_s: float, record: AttemptRecord
+) -> Script[Answer]:
+    """Hands an answer over piece by piece, and returns the whole of it.
+
+    Args:
+        provider: Who can read it.
+        post: The call.
+        timeout_s: Longest wait for the head, and between one piece and the next.
+        record: Notes when the first piece is handed over, and what was received in all.
+
+    Raises:
+        ProviderError: The call failed, or the stream broke off, stalled, made no sense or ended
+            without an end; `partial` has what was received.
+    """
+    head = yield from open_stream(post, timeout_s)
+    if isinstance(head, HttpReply):
+        raise provider.failure(head)
+    reader = provider.reader(head.headers)
+    try:
+        answer = yield from _read_all(reader, timeout_s, record)
+    except ProviderError as failure:
+        if failure.partial is None:
+            failure.partial = reader.partial()
+        record.received = failure.partial
+        yield Close()
+        raise
+    except BaseException:
+        # The caller gave up. What was received is still paid for.
+        record.received = reader.partial()
+        raise
+    record.received = answer
+    yield Close()
+    return answer
+
+
+def _read_all(reader: StreamReader, timeout_s: float, record: AttemptRecord) -> Script[Answer]:
+    last_piece = record.clock()
+    while (event := (yield from read())) is not None:
+        for delta in reader.feed(event):
+            record.hand_over()
+            yield Emit(delta)
+            last_piece = record.clock()
+        if record.clock() - last_piece > timeout_s:
+            # Signs of life alone, such as pings, are no answer.
+            raise ProviderError(
+                f"no further part of the answer came within {timeout_s:.0f} s",
+                error_class=ErrorClass.TIMEOUT,
+            )
+    return reader.end()
+
+
+def rejection(answer: Answer, validators: tuple[Validator, ...]) -> Script[tuple[str, str] | None]:
+    """Returns the name of the first check that rejects an answer, and why; None when none does."""
+    for validator in validators:
+        verdict = yield from check(validator.check, answer)
+        if verdict is False or isinstance(verdict, str):
+            return validator.name, verdict or "the check rejected the answer"
+    return None
+
+
+def rejected(answer: Answer, name: str, why: str) -> ProviderError:
+    """Returns the failure that a rejected answer is."""
+    return ProviderError(
+        f"rejected by {name}: {why}",
+        error_class=ErrorClass.REJECTED_BY_VALIDATOR,
+        request_id=answer.request_id,
+        partial=answer,
+    )

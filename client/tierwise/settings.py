@@ -1,0 +1,63 @@
+"""What a client may be told beside its providers. Every figure has a default that is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tierwise.decisions import Model
+from tierwise.errors import InvalidRequestError
+from tierwise.execution.budget import Budget
+from tierwise.hooks import Hooks
+from tierwise.routing import RoutingOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterlessDefaults:
+    """What to do for prompts that no router decides on, before any plan was seen."""
+
+    tier: str = ""
+    """Tier whose last plan is taken. Empty means the one that the router falls back to itself, as
+    far as its decisions showed it, else the dearest seen: never a cheaper one by accident."""
+    models: tuple[Model, ...] = ()
+    """Models to call, in order, when no plan was seen yet that keeps the request's limits. The
+    first that keeps them is called; the others stand in for it after transient failures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """How a client behaves."""
+
+    options: RoutingOptions = field(default_factory=RoutingOptions)
+    """Limits and wishes of every call, over which those of a single call go."""
+    budget: Budget = field(default_factory=Budget)
+    hooks: Hooks = field(default_factory=Hooks)
+    routerless: RouterlessDefaults = field(default_factory=RouterlessDefaults)
+    router_timeout_s: float = 0.25
+    """How long a chat waits for the router before it goes on without."""
+    chat_timeout_s: float = 120.0
+    """Deadline of a chat across all attempts and waits. A stream must begin within it."""
+    first_wait_s: float = 0.5
+    """Wait before the first retry of a model whose provider names none; doubled for each further
+    one. The actual wait is drawn from half of it up to all of it."""
+    longest_wait_s: float = 30.0
+    """Longest wait before the same model is called again; what a provider asks beyond that makes
+    the plan go on."""
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    """System text by model id for every call, since a cheaper model may need another prompt."""
+    spool_path: Path | None = None
+    """Where outcomes wait to be delivered. None means a file for each router below
+    `$XDG_STATE_HOME/tierwise`."""
+    report_outcomes: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuses times that make no sense."""
+        for name in ("router_timeout_s", "chat_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise InvalidRequestError(f"must be above 0, not {getattr(self, name)}", field=name)
+        for name in ("first_wait_s", "longest_wait_s"):
+            if not getattr(self, name) >= 0:
+                raise InvalidRequestError(
+                    f"must be 0 or more, not {getattr(self, name)}", field=name
+                )
