@@ -1,0 +1,171 @@
+"""What `Client` and `AsyncClient` have in common: set-up, requests and reports."""
+
+from __future__ import annotations
+
+import os
+import random
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import grpc
+import httpx
+
+from tierwise.chat_response import Attempt
+from tierwise.contract import routing_input
+from tierwise.decisions import Decision
+from tierwise.errors import ConfigurationError, InvalidRequestError
+from tierwise.execution.breaker import Breakers
+from tierwise.execution.budget import EscalationGuard
+from tierwise.execution.routerless import Routerless
+from tierwise.execution.session import Session
+from tierwise.messages import ChatRequest, Message, user
+from tierwise.providers.registry import ProviderRegistry, ProviderSettings
+from tierwise.reporting.outcome import Outcome, Verdict, new_outcome_id
+from tierwise.reporting.reporter import Reporter, ReportingStatus
+from tierwise.reporting.spool import Spool, default_spool_path
+from tierwise.router_link import RouterLink
+from tierwise.routing import RoutingOptions
+from tierwise.settings import ClientSettings
+from tierwise.v1.routing_service_pb2 import ExplainDecisionRequest
+
+EXPLAIN_TIMEOUT_S = 10.0
+"""Explaining a decision takes many times as long as making it."""
+
+DEFAULT_ROUTER = "localhost:50051"
+
+Prompt = str | Sequence[Message] | ChatRequest
+"""What a chat may begin with: a prompt, a conversation, or a whole request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientStatus:
+    """What a client has been through since it was made."""
+
+    reporting: ReportingStatus
+    routerless_decisions: int
+    """Decisions that were made without the router."""
+
+
+class ClientCore:
+    """The state of a client within one process.
+
+    A child of a fork makes its own: connections, threads and locks don't survive a fork.
+    """
+
+    def __init__(
+        self,
+        router: str,
+        credentials: grpc.ChannelCredentials | None,
+        providers: Mapping[str, ProviderSettings],
+        settings: ClientSettings,
+    ) -> None:
+        self.process_id = os.getpid()
+        self.router = router
+        self.credentials = credentials
+        self.tls: ssl.SSLContext = httpx.create_ssl_context()
+        self._settings = settings
+        spool = Spool(settings.spool_path or default_spool_path(router))
+        self._link: RouterLink | None = None
+        self.reporter = Reporter(lambda: self.link.stub, spool)
+        clock = time.monotonic
+        self.session = Session(
+            settings=settings,
+            providers=ProviderRegistry(providers),
+            breakers=Breakers(clock),
+            guard=EscalationGuard(settings.budget, clock),
+            routerless=Routerless(settings.routerless, settings.hooks, clock),
+            report=self.reporter.report if settings.report_outcomes else _no_report,
+            clock=clock,
+            draw=random.random,
+        )
+
+    @property
+    def link(self) -> RouterLink:
+        """The blocking channel to the router, which reports use in either kind of client."""
+        if self._link is None:
+            self._link = RouterLink(self.router, self.credentials)
+        return self._link
+
+    @property
+    def status(self) -> ClientStatus:
+        """What this client has been through in this process."""
+        return ClientStatus(
+            reporting=self.reporter.status,
+            routerless_decisions=self.session.routerless.total,
+        )
+
+    def request(self, prompt: Prompt) -> ChatRequest:
+        """Returns the request that a prompt, a conversation or a request stands for."""
+        if isinstance(prompt, ChatRequest):
+            request = prompt
+        elif isinstance(prompt, str):
+            request = ChatRequest(messages=(user(prompt),))
+        else:
+            request = ChatRequest(messages=tuple(prompt))
+        own = self._settings.instructions
+        return replace(request, instructions={**own, **request.instructions}) if own else request
+
+    def options(self, options: RoutingOptions | None) -> RoutingOptions:
+        """Returns a call's options over those of the client."""
+        defaults = self._settings.options
+        return defaults if options is None else options.over(defaults)
+
+    def explain_request(
+        self, prompt: Prompt, options: RoutingOptions | None
+    ) -> ExplainDecisionRequest:
+        """Returns what the router is asked for an explanation."""
+        callable_ids = self.session.providers.callable_ids()
+        return ExplainDecisionRequest(
+            input=routing_input(self.request(prompt), self.options(options), callable_ids)
+        )
+
+    def report(
+        self,
+        decision: Decision,
+        attempts: tuple[Attempt, ...],
+        quality: float | None,
+        verdict: Verdict | None,
+    ) -> str:
+        """Takes a report of the caller's own for delivery, and returns its id."""
+        if quality is not None and not 0 <= quality <= 1:
+            raise InvalidRequestError(f"must be from 0 to 1, not {quality}", field="quality")
+        if not attempts and quality is None and verdict is None:
+            raise InvalidRequestError(
+                "report attempts, a quality or a verdict: there is nothing to say", field="attempts"
+            )
+        outcome = Outcome(
+            outcome_id=new_outcome_id(),
+            decision=decision,
+            attempts=attempts,
+            quality=quality,
+            verdict=verdict,
+            end_time=datetime.now(UTC),
+            caller=self._settings.options.caller,
+        )
+        self.reporter.report(outcome)
+        return outcome.outcome_id
+
+    def close(self, timeout_s: float) -> None:
+        """Delivers what can be delivered in time, leaves the rest on disk, and closes."""
+        self.reporter.close(timeout_s)
+        if self._link is not None:
+            self._link.close()
+
+
+def _no_report(_: Outcome) -> None:
+    """Takes the place of a reporter where outcomes are not to be reported."""
+
+
+def router_address(given: str | None) -> str:
+    """Returns the router's address: as given, else from `TIERWISE_SERVER`, else local.
+
+    Raises:
+        ConfigurationError: It has no port.
+    """
+    address = given or os.environ.get("TIERWISE_SERVER") or DEFAULT_ROUTER
+    if ":" not in address:
+        raise ConfigurationError(f"router {address!r}: say HOST:PORT")
+    return address

@@ -1,0 +1,91 @@
+"""The channel to the router, blocking and asynchronous."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+
+from tierwise.errors import router_error
+from tierwise.execution.effects import AskRouter
+from tierwise.v1.routing_service_pb2 import (
+    ExplainDecisionRequest,
+    ExplainDecisionResponse,
+    RoutePromptResponse,
+)
+from tierwise.v1.routing_service_pb2_grpc import RoutingServiceStub
+
+if TYPE_CHECKING:
+    # The types alone: there is one class for both kinds of channel.
+    from tierwise.v1.routing_service_pb2_grpc import RoutingServiceAsyncStub
+
+_OPTIONS = (
+    # After an outage the router is tried again soon, not after gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # Deciding without the router is our business; a hidden retry would only eat the deadline.
+    ("grpc.enable_retries", 0),
+)
+
+
+class RouterLink:
+    """A channel that calls wait on."""
+
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
+        self._channel = (
+            grpc.insecure_channel(address, _OPTIONS)
+            if credentials is None
+            else grpc.secure_channel(address, credentials, _OPTIONS)
+        )
+        self.stub = RoutingServiceStub(self._channel)
+
+    def ask(self, effect: AskRouter) -> RoutePromptResponse:
+        """Has a prompt routed."""
+        try:
+            return self.stub.RoutePrompt(effect.request, timeout=effect.timeout_s)
+        except grpc.RpcError as error:
+            raise router_error(error) from error
+
+    def explain(self, request: ExplainDecisionRequest, timeout_s: float) -> ExplainDecisionResponse:
+        """Has a decision explained."""
+        try:
+            return self.stub.ExplainDecision(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise router_error(error) from error
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
+
+
+class AsyncRouterLink:
+    """A channel that tasks wait on. Belongs to the event loop that it is made in."""
+
+    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
+        self._channel = (
+            grpc.aio.insecure_channel(address, _OPTIONS)
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, _OPTIONS)
+        )
+        self._stub: RoutingServiceAsyncStub = RoutingServiceStub(self._channel)
+
+    async def ask(self, effect: AskRouter) -> RoutePromptResponse:
+        """Has a prompt routed."""
+        try:
+            return await self._stub.RoutePrompt(effect.request, timeout=effect.timeout_s)
+        except grpc.RpcError as error:
+            raise router_error(error) from error
+
+    async def explain(
+        self, request: ExplainDecisionRequest, timeout_s: float
+    ) -> ExplainDecisionResponse:
+        """Has a decision explained."""
+        try:
+            return await self._stub.ExplainDecision(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise router_error(error) from error
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close()
