@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import cast
 
 from tierwise import __version__
-from tierwise.commands import explain, reload, route
 from tierwise.errors import ConfigurationError, RouterError, TierwiseError
 
 Command = Callable[[Sequence[str]], int]
 
-CLIENT_COMMANDS: dict[str, Command] = {
-    "route": route.main,
-    "explain": explain.main,
-    "reload": reload.main,
-}
+CLIENT_COMMANDS = ("chat", "route", "explain", "reload")
+"""Modules of `tierwise.commands`, imported when asked for: `serve` has no use for them."""
 
 SUMMARIES = {
+    "chat": "have a prompt answered by the model that the router chooses",
     "route": "decide which tier should answer a prompt",
     "explain": "decide, and show the evidence and what would flip the decision",
     "reload": "make a server read its catalog files again",
@@ -61,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _find(name: str) -> Command:
     if name in CLIENT_COMMANDS:
-        return CLIENT_COMMANDS[name]
+        return cast("Command", import_module(f"tierwise.commands.{name}").main)
     for entry in entry_points(group="tierwise.commands", name=name):
         try:
             return cast("Command", entry.load())
