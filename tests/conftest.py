@@ -366,21 +366,34 @@ class ServeProcess:
         """Returns what it has logged so far."""
         return self.log.read_text(encoding="utf-8")
 
+    def end(self) -> None:
+        """Ends the process, if it has not ended by itself."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
 
 StartServe = Callable[..., ServeProcess]
 
 
-@pytest.fixture
-def start_serve(tmp_path: Path, encoder_dir: Path, shared_cache: Path) -> Iterator[StartServe]:
-    """Starts `tierwise serve` with flags; every process is ended after the test."""
+@contextlib.contextmanager
+def serve_processes(folder: Path, encoder_dir: Path, cache: Path) -> Iterator[StartServe]:
+    """Starts `tierwise serve` with flags; every process is ended with the context."""
     started: list[ServeProcess] = []
 
     def start(*flags: str, env: Mapping[str, str] | None = None) -> ServeProcess:
-        log = tmp_path / f"serve-{len(started)}.log"
-        words = ("--listen", "127.0.0.1:0", "--encoder", str(encoder_dir))
+        log = folder / f"serve-{len(started)}.log"
+        listen = () if "--listen" in flags else ("--listen", "127.0.0.1:0")
+        words = (*listen, "--encoder", str(encoder_dir), "--cache-dir", str(cache))
         with log.open("w") as stderr:
             process = subprocess.Popen(
-                tierwise_command("serve", *words, "--cache-dir", str(shared_cache), *flags),
+                tierwise_command("serve", *words, *flags),
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -389,17 +402,28 @@ def start_serve(tmp_path: Path, encoder_dir: Path, shared_cache: Path) -> Iterat
         started.append(ServeProcess(process=process, log=log))
         return started[-1]
 
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.terminate()
-        try:
-            one.process.wait(timeout=STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            one.process.kill()
-            one.process.wait()
-        if one.process.stdout is not None:
-            one.process.stdout.close()
+    try:
+        yield start
+    finally:
+        for one in started:
+            one.end()
+
+
+@pytest.fixture
+def start_serve(tmp_path: Path, encoder_dir: Path, shared_cache: Path) -> Iterator[StartServe]:
+    """Starts `tierwise serve` with flags; every process is ended after the test."""
+    with serve_processes(tmp_path, encoder_dir, shared_cache) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_serve_once(
+    tmp_path_factory: pytest.TempPathFactory, encoder_dir: Path, shared_cache: Path
+) -> Iterator[StartServe]:
+    """As `start_serve`, for processes that the tests of a module share."""
+    folder = tmp_path_factory.mktemp("served")
+    with serve_processes(folder, encoder_dir, shared_cache) as start:
+        yield start
 
 
 # Errors and waiting ----------------------------------------------------------------------------
