@@ -38,6 +38,9 @@ class ClientSettings:
     """How long a chat waits for the router before it goes on without."""
     chat_timeout_s: float = 120.0
     """Deadline of a chat across all attempts and waits. A stream must begin within it."""
+    call_timeout_s: float = 30.0
+    """Longest time for one call, and in a stream for each wait for a further part. What the plan
+    says holds where it is shorter."""
     first_wait_s: float = 0.5
     """Wait before the first retry of a model whose provider names none; doubled for each further
     one. The actual wait is drawn from half of it up to all of it."""
@@ -53,7 +56,7 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         """Refuses times that make no sense."""
-        for name in ("router_timeout_s", "chat_timeout_s"):
+        for name in ("router_timeout_s", "chat_timeout_s", "call_timeout_s"):
             if not getattr(self, name) > 0:
                 raise InvalidRequestError(f"must be above 0, not {getattr(self, name)}", field=name)
         for name in ("first_wait_s", "longest_wait_s"):

@@ -126,7 +126,8 @@ class PlanRun:
         """Makes one call and records it. Raises what went wrong with it."""
         step = self._steps[position]
         provider, post = self._chooser.call(position)
-        timeout_s = min(step.call_timeout_s, self._time_left())
+        longest_s = min(step.call_timeout_s, self._session.settings.call_timeout_s)
+        timeout_s = min(longest_s, self._time_left())
         record = self._record
         record.begins()
         try:
