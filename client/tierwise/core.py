@@ -23,7 +23,7 @@ from tierwise.execution.routerless import Routerless
 from tierwise.execution.session import Session
 from tierwise.messages import ChatRequest, Message, user
 from tierwise.providers.registry import ProviderRegistry, ProviderSettings
-from tierwise.reporting.outcome import Outcome, Verdict, new_outcome_id
+from tierwise.reporting.outcome import Judgement, Outcome, Verdict, new_outcome_id
 from tierwise.reporting.reporter import Reporter, ReportingStatus
 from tierwise.reporting.spool import Spool, default_spool_path
 from tierwise.router_link import RouterLink
@@ -136,6 +136,17 @@ class ClientCore:
             raise InvalidRequestError(
                 "report attempts, a quality or a verdict: there is nothing to say", field="attempts"
             )
+        if not attempts and decision.routerless_cause is not None:
+            # The router knows such a decision by an earlier report alone.
+            judgement = Judgement(
+                outcome_id=new_outcome_id(),
+                decision_id=decision.decision_id,
+                quality=quality,
+                verdict=verdict,
+                end_time=datetime.now(UTC),
+            )
+            self.reporter.report(judgement)
+            return judgement.outcome_id
         outcome = Outcome(
             outcome_id=new_outcome_id(),
             decision=decision,

@@ -15,6 +15,9 @@ FAILURES_TO_OPEN: Final = 2
 REST_S: Final = 60.0
 """How long a model is rested."""
 
+LONGEST_REST_S: Final = 300.0
+"""Longest rest, whatever the provider asks: some name the hours until a daily quota is full."""
+
 _MODELS_FAULT: Final = frozenset(
     {
         ErrorClass.RATE_LIMITED,
@@ -91,7 +94,7 @@ class Breakers:
         with self._lock:
             state = self._states.setdefault(model_id, _State())
             state.failures += 1
-            asked = retry_after_s or 0.0
+            asked = min(retry_after_s or 0.0, LONGEST_REST_S)
             if state.failures >= FAILURES_TO_OPEN or asked > 0:
                 rest = REST_S if state.failures >= FAILURES_TO_OPEN else 0.0
                 until = self._clock() + max(rest, asked)

@@ -1,7 +1,7 @@
 """Anthropic's messages API: requests in its format, and the adapter itself.
 
 Format: https://platform.claude.com/docs/en/api/messages/create. How answers and failures are read
-is in `anthropic_answers`, how streams are in `anthropic_stream`.
+is in `anthropic_answers` and `anthropic_errors`, how streams are in `anthropic_stream`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,8 @@ from tierwise.messages import (
     ToolCall,
     ToolChoice,
 )
-from tierwise.providers.anthropic_answers import (
-    PROVIDER_ID,
-    answer_of_reply,
-    failure_of_reply,
-    kept_blocks,
-)
+from tierwise.providers.anthropic_answers import PROVIDER_ID, answer_of_reply, kept_blocks
+from tierwise.providers.anthropic_errors import failure_of_reply
 from tierwise.providers.anthropic_stream import MessageStreamReader
 from tierwise.providers.base import Endpoint, HttpCall, HttpReply
 from tierwise.providers.known import KnownProvider
@@ -126,7 +122,9 @@ def _body(request: ChatRequest, model: Model) -> dict[str, Any]:
     messages = request.messages_for(model.model_id)
     # Only the newest models take system text between the turns; in front of them all do.
     instructions = [one.text for one in messages if one.role is Role.SYSTEM and one.text]
-    schema = request.answer_format.schema if isinstance(request.answer_format, JsonSchema) else None
+    output = None
+    if isinstance(request.answer_format, JsonSchema):
+        output = {"format": {"type": "json_schema", "schema": request.answer_format.schema}}
     fields = {
         "model": model.upstream_name,
         "max_tokens": request.max_output_tokens or model.output_limit_tokens or DEFAULT_MAX_TOKENS,
@@ -134,7 +132,7 @@ def _body(request: ChatRequest, model: Model) -> dict[str, Any]:
         "messages": _turns(messages),
         "tools": [_tool(tool) for tool in request.tools] or None,
         "tool_choice": _tool_choice(request),
-        "output_config": schema and {"format": {"type": "json_schema", "schema": schema}},
+        "output_config": output,
         "temperature": request.temperature,
         "top_p": request.top_p,
         "stop_sequences": list(request.stop) or None,

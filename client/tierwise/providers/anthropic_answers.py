@@ -1,4 +1,4 @@
-"""Anthropic's messages API: what a message, a failure and the rate limits' headers say."""
+"""Anthropic's messages API: what a message and the rate limits' headers say."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tierwise.error_class import ErrorClass
 from tierwise.errors import ProviderError
 from tierwise.messages import ToolCall
 from tierwise.providers import http_errors
+from tierwise.providers.anthropic_errors import failure_of_reply
 from tierwise.providers.base import HttpReply
 from tierwise.providers.untrusted_json import count, mapping, parsed, sequence, text
 
@@ -30,36 +31,9 @@ _FINISH_REASONS = {
 """https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons. What is missing is
 another reason: `pause_turn`, after which only Anthropic's own tools go on, and whatever is new."""
 
-_CLASSES = {
-    "authentication_error": ErrorClass.AUTHENTICATION,
-    "permission_error": ErrorClass.AUTHENTICATION,
-    "billing_error": ErrorClass.QUOTA_EXHAUSTED,
-    "invalid_request_error": ErrorClass.INVALID_REQUEST,
-    "not_found_error": ErrorClass.INVALID_REQUEST,
-    "request_too_large": ErrorClass.CONTEXT_TOO_LONG,
-    "rate_limit_error": ErrorClass.RATE_LIMITED,
-    "timeout_error": ErrorClass.TIMEOUT,
-    "api_error": ErrorClass.SERVER_ERROR,
-    "overloaded_error": ErrorClass.OVERLOADED,
-}
-"""https://platform.claude.com/docs/en/api/errors"""
 
-_PHRASES = (
-    (
-        re.compile(r"prompt is too long|exceeds? (the )?context (limit|window)", re.IGNORECASE),
-        ErrorClass.CONTEXT_TOO_LONG,
-    ),
-    (
-        re.compile(r"credit balance is too low|reached your .{0,30}usage limits", re.IGNORECASE),
-        ErrorClass.QUOTA_EXHAUSTED,
-    ),
-    (re.compile(r"blocked by content filtering", re.IGNORECASE), ErrorClass.CONTENT_POLICY),
-)
-"""What the message says where the type, that of a bad request or a rate limit, says less."""
-
-
-class MalformedMessage(Exception):  # noqa: N818 - never leaves the adapter
-    """A message that makes no sense. Its text says where, in words of ours."""
+class MalformedMessageError(Exception):
+    """A message that makes no sense; for the adapter alone. Its text says where, in our words."""
 
 
 def answer_of_reply(reply: HttpReply) -> Answer:
@@ -71,89 +45,54 @@ def answer_of_reply(reply: HttpReply) -> Answer:
     message = mapping(parsed(reply.content))
     if not 200 <= reply.status < 300 or message.get("error"):  # noqa: PLR2004 - success
         raise failure_of_reply(reply)
+    headers = headers_of_success(reply.headers)
     try:
         blocks = [checked_block(block) for block in _content(message)]
-    except MalformedMessage as error:
+    except MalformedMessageError as error:
         raise http_errors.failure(
             ErrorClass.MALFORMED_RESPONSE,
             status=reply.status,
-            headers=reply.headers,
+            headers=headers,
             detail=str(error),
         ) from None
-    answer = answer_of_message(message, blocks, reply.headers)
-    failure = shortcoming(answer, message, reply.headers)
+    answer = answer_of_message(message, blocks, headers)
+    failure = shortcoming(answer, message, headers)
     if failure is not None:
         failure.partial = answer
         raise failure
     return answer
 
 
-def failure_of_reply(reply: HttpReply) -> ProviderError:
-    """Returns what a response that is no message says."""
-    body = mapping(parsed(reply.content))
-    if not body.get("error"):
-        detail = "a response without a message" if reply.status < 300 else ""  # noqa: PLR2004
-        return http_errors.failure(
-            http_errors.status_class(reply.status),
-            status=reply.status,
-            headers=reply.headers,
-            detail=detail,
-        )
-    return failure_of_error(body, reply.headers, status=reply.status)
+def headers_of_success(headers: Mapping[str, str]) -> dict[str, str]:
+    """Returns headers without the waiting time, which Anthropic names in successes as well.
 
-
-def failure_of_error(
-    body: Mapping[str, Any], headers: Mapping[str, str], *, status: int
-) -> ProviderError:
-    """Returns the failure that the body of a response, or an event of a stream, reports.
-
-    Args:
-        body: With the field `error`.
-        headers: Of the response.
-        status: Of the response.
+    There it is when the limits' windows start anew, and nothing that a failure need wait for.
     """
-    error = mapping(body.get("error"))
-    details = mapping(error.get("details"))
-    error_class = _CLASSES.get(text(error.get("type")), http_errors.status_class(status))
-    if error_class in (ErrorClass.INVALID_REQUEST, ErrorClass.RATE_LIMITED):
-        message = text(error.get("message"))
-        error_class = next(
-            (meant for phrase, meant in _PHRASES if phrase.search(message)), error_class
-        )
-        # A month's spending is used up: https://platform.claude.com/docs/en/api/rate-limits
-        if details.get("error_code") == "enforced_spend_limit_reached":
-            error_class = ErrorClass.QUOTA_EXHAUSTED
-    return http_errors.failure(
-        error_class,
-        status=status,
-        headers=headers,
-        identifiers=(error.get("type"), details.get("error_code")),
-        call_id=text(body.get("request_id")),
-    )
+    return {name: value for name, value in headers.items() if name != "retry-after"}
 
 
 def checked_block(block: object) -> dict[str, Any]:
     """Returns a block of a message's content, of which the fields that matter here are there.
 
     Raises:
-        MalformedMessage: They are not.
+        MalformedMessageError: They are not.
     """
     fields = dict(mapping(block))
     kind = fields.get("type")
     if not isinstance(kind, str):
-        raise MalformedMessage("a block of the content has no type")
+        raise MalformedMessageError("a block of the content has no type")
     if kind in ("text", "thinking"):
         if not isinstance(fields.get(kind, ""), str):
-            raise MalformedMessage(f"a block of type {kind} holds no text")
+            raise MalformedMessageError(f"a block of type {kind} holds no text")
         fields[kind] = text(fields.get(kind))
     if kind == "tool_use":
         named = text(fields.get("id")) and text(fields.get("name"))
         if not named or not isinstance(fields.get("input"), dict):
-            raise MalformedMessage("a call of a tool lacks its id, name or arguments")
+            raise MalformedMessageError("a call of a tool lacks its id, name or arguments")
         try:
-            json_of(fields["input"])
-        except RecursionError:
-            raise MalformedMessage("the arguments of a call are nested too deeply") from None
+            fields["input"] = json.loads(json_of(fields["input"]))
+        except (ValueError, RecursionError):
+            raise MalformedMessageError("the arguments of a call can't be written") from None
     return fields
 
 
@@ -234,7 +173,7 @@ def kept_blocks(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
     state = mapping(calls[0].provider_state.get(PROVIDER_ID)) if calls else {}
     try:
         blocks = [checked_block(block) for block in sequence(state.get("content"))]
-    except MalformedMessage:
+    except MalformedMessageError:
         return []
     # The API refuses empty text, its own included.
     return [block for block in blocks if block["type"] != "text" or block["text"]]
@@ -263,14 +202,19 @@ def headroom(headers: Mapping[str, str]) -> RateHeadroom | None:
 
 
 def json_of(arguments: Mapping[str, Any]) -> str:
-    """Returns arguments as JSON text."""
-    return json.dumps(arguments, ensure_ascii=False)
+    """Returns arguments as JSON text.
+
+    Raises:
+        ValueError: They hold numbers that JSON does not have.
+        RecursionError: They are nested too deeply.
+    """
+    return text(json.dumps(arguments, ensure_ascii=False, allow_nan=False))
 
 
 def _content(message: Mapping[str, Any]) -> list[Any]:
     content = message.get("content")
     if not isinstance(content, list):
-        raise MalformedMessage("a response without a message")
+        raise MalformedMessageError("a response without a message")
     return content
 
 

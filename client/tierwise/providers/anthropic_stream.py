@@ -15,13 +15,14 @@ from tierwise.errors import ProviderError
 from tierwise.providers import http_errors
 from tierwise.providers.anthropic_answers import (
     SUCCESS,
-    MalformedMessage,
+    MalformedMessageError,
     answer_of_message,
     checked_block,
-    failure_of_error,
+    headers_of_success,
     json_of,
     shortcoming,
 )
+from tierwise.providers.anthropic_errors import failure_of_error
 from tierwise.providers.base import StreamEvent
 from tierwise.providers.untrusted_json import mapping, parsed, text
 
@@ -30,7 +31,7 @@ class MessageStreamReader:
     """Builds a message out of the events of its stream."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
+        self._headers = headers_of_success(headers)
         self._message: dict[str, Any] = {}
         self._blocks: list[dict[str, Any]] = []
         self._arguments: dict[int, str] = {}
@@ -46,11 +47,13 @@ class MessageStreamReader:
             raise failure_of_error(fields, self._headers, status=SUCCESS)
         try:
             return self._take(kind, fields)
-        except MalformedMessage as error:
+        except MalformedMessageError as error:
             raise self._failure(ErrorClass.MALFORMED_RESPONSE, str(error)) from None
 
     def end(self) -> Answer:
         """Returns the whole answer, after the last event."""
+        if not self._ended and not self._message:
+            raise self._failure(ErrorClass.MALFORMED_RESPONSE, "the stream has no message")
         if not self._ended:
             raise self._failure(ErrorClass.CONNECTION, "the stream ended before the message did")
         answer = self._answer()
@@ -79,7 +82,7 @@ class MessageStreamReader:
 
     def _take(self, kind: object, fields: Mapping[str, Any]) -> tuple[Delta, ...]:
         if not isinstance(kind, str):
-            raise MalformedMessage("an event of the stream is no JSON object with a type")
+            raise MalformedMessageError("an event of the stream is no JSON object with a type")
         if kind == "message_start":
             return self._start_message(mapping(fields.get("message")))
         if kind == "message_stop":
@@ -98,14 +101,14 @@ class MessageStreamReader:
 
     def _start_message(self, message: Mapping[str, Any]) -> tuple[Delta, ...]:
         if self._message or not message:
-            raise MalformedMessage("the message begins twice, or with nothing")
+            raise MalformedMessageError("the message begins twice, or with nothing")
         self._message = {**message, "usage": {}}
         self._count(mapping(message.get("usage")))
         return ()
 
     def _stop(self) -> None:
         if not self._message:
-            raise MalformedMessage("the message ended before it began")
+            raise MalformedMessageError("the message ended before it began")
         self._ended = True
 
     def _count(self, usage: Mapping[str, Any]) -> None:
@@ -115,7 +118,7 @@ class MessageStreamReader:
 
     def _start_block(self, fields: Mapping[str, Any]) -> tuple[Delta, ...]:
         if not self._message or fields.get("index") != len(self._blocks):
-            raise MalformedMessage("a block of the content is out of order")
+            raise MalformedMessageError("a block of the content is out of order")
         block = checked_block(fields.get("content_block"))
         self._blocks.append(block)
         kind = block["type"]
@@ -156,7 +159,7 @@ class MessageStreamReader:
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or ()), delta.get("citation")]
         elif kind in ("text_delta", "thinking_delta") or not isinstance(kind, str):
-            raise MalformedMessage("a piece of the content does not fit its block")
+            raise MalformedMessageError("a piece of the content does not fit its block")
         return ()
 
     def _finish_block(self, index: int) -> None:
@@ -167,7 +170,7 @@ class MessageStreamReader:
     def _index(self, fields: Mapping[str, Any]) -> int:
         index = fields.get("index")
         if type(index) is not int or not 0 <= index < len(self._blocks):
-            raise MalformedMessage("a piece of the content belongs to no block")
+            raise MalformedMessageError("a piece of the content belongs to no block")
         return index
 
     def _call(self, index: int) -> int:

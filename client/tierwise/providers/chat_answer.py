@@ -66,8 +66,6 @@ class AnswerDraft:
         Raises:
             ProviderError: It reports a failure, or makes no sense.
         """
-        if is_error(chunk):
-            raise self._reported(chunk)
         self._model = self._model or text(chunk.get("model"))
         self._id = self._id or text(chunk.get("id"))
         self._usage = (
@@ -75,6 +73,8 @@ class AnswerDraft:
             or mapping(mapping(chunk.get("x_groq")).get("usage"))
             or self._usage
         )
+        if is_error(chunk):
+            raise self._reported(chunk)
         choices = chunk.get("choices")
         if choices is not None and not isinstance(choices, list):
             raise self.malformed("its choices are no list")

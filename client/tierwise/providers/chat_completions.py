@@ -71,7 +71,7 @@ class ChatCompletions:
     def failure(self, reply: HttpReply) -> ProviderError:
         """Reads a response whose status is not 2xx, or that is no stream where one was due."""
         content = parsed(reply.content)
-        if reply.status >= 300 or (isinstance(content, Mapping) and is_error(content)):  # noqa: PLR2004
+        if reply.status >= 400 or (isinstance(content, Mapping) and is_error(content)):  # noqa: PLR2004
             return failure_of_body(
                 content, status=reply.status, headers=reply.headers, dialect=self.dialect
             )

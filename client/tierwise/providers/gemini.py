@@ -73,13 +73,10 @@ class GeminiProvider:
             body[name] = {**body.get(name, {}), **extra} if merged else extra
         vertex = "/projects/" in endpoint.base_url
         headers = {}
-        if endpoint.key:
-            name, value = (
-                ("authorization", f"Bearer {endpoint.key}")
-                if vertex
-                else ("x-goog-api-key", endpoint.key)
-            )
-            headers[name] = value
+        if endpoint.key and vertex:
+            headers["authorization"] = f"Bearer {endpoint.key}"
+        elif endpoint.key:
+            headers["x-goog-api-key"] = endpoint.key
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         url = f"{endpoint.base_url}/{_resource(model.upstream_name, vertex=vertex)}:{method}"
         return HttpCall(url=url, headers=headers, body=body)

@@ -92,6 +92,7 @@ class GenerationReader:
         self._id = ""
         self._block_reason = ""
         self._finish = ""
+        self._begun = False
 
     def feed(self, event: StreamEvent) -> tuple[Delta, ...]:
         """Takes the next event and returns what it adds to the answer."""
@@ -109,6 +110,7 @@ class GenerationReader:
         Raises:
             ProviderError: It makes no sense.
         """
+        self._begun = True
         self._model = self._model or text(content.get("modelVersion"))
         self._id = self._id or text(content.get("responseId"))
         # Each event counts anew what came so far; the last one counts all.
@@ -131,7 +133,8 @@ class GenerationReader:
             raise self._failure(_FAILURES[self._finish], reason)
         if finish is None:
             raise self._failure(
-                self._unfinished, detail="the answer ended without saying that it was whole"
+                self._unfinished if self._begun else ErrorClass.MALFORMED_RESPONSE,
+                detail="the answer ended without saying that it was whole",
             )
         if not (answer.text or answer.tool_calls or finish is FinishReason.LENGTH):
             raise self._failure(ErrorClass.MALFORMED_RESPONSE, reason, detail="the answer is empty")
@@ -162,9 +165,10 @@ class GenerationReader:
         if not name or not isinstance(arguments, dict | None):
             raise self._malformed("a call of a function lacks its name or arguments")
         try:
-            arguments_json = json.dumps(arguments or {}, ensure_ascii=False)
-        except RecursionError:
-            raise self._malformed("the arguments of a call are nested too deeply") from None
+            written = json.dumps(arguments or {}, ensure_ascii=False, allow_nan=False)
+        except (ValueError, RecursionError):
+            raise self._malformed("the arguments of a call can't be written") from None
+        arguments_json = text(written)
         index = len(self._calls)
         # Models before Gemini 3 give none. Ours is the same whenever the same answer is read, and
         # unlike those of the other turns, of which any provider may have to tell it.

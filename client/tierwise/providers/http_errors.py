@@ -71,6 +71,9 @@ _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?"
     r"(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
+_LARGEST_NUMBER = 2.0**53
+"""Beyond it, nothing that a header can mean is left."""
+
 _DURATION_UNITS_S = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _WAIT_IN_WORDS = re.compile(
     r"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?(?:ms|[dhms]))+|\d+(?:\.\d+)? seconds?)",
@@ -214,11 +217,12 @@ def _least(headers: Mapping[str, str], prefix: str) -> int | None:
 
 
 def _number(text: str) -> float | None:
-    """Reads a number that is neither negative nor endless."""
-    if not re.fullmatch(r"\d+(?:\.\d+)?", text.strip(), re.ASCII):
+    """Reads a number that is neither negative nor beyond all use."""
+    digits = text.strip()
+    if not re.fullmatch(r"\d+(?:\.\d+)?", digits, re.ASCII):
         return None
-    value = float(text)
-    return value if math.isfinite(value) else None
+    value = float(digits)
+    return value if value <= _LARGEST_NUMBER else None
 
 
 def _until(date: str, headers: Mapping[str, str]) -> float | None:

@@ -15,10 +15,15 @@ def parsed(text: str | bytes) -> object:
     """Returns what JSON text says; None when it is no JSON."""
     try:
         decoded = text.decode("utf-8-sig", errors="replace") if isinstance(text, bytes) else text
-        value: object = json.loads(decoded)
+        value: object = json.loads(decoded, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
     return value
+
+
+def _refuse(constant: str) -> object:
+    """Refuses NaN and the infinities, which Python reads, and no request may hold."""
+    raise ValueError(constant)
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -127,9 +127,9 @@ class Reporter:
             )
 
     @property
-    def closed(self) -> bool:
-        """Whether it was closed, and delivers nothing any more."""
-        return self._closing
+    def running(self) -> bool:
+        """Whether this process has a thread that delivers, and has not closed it."""
+        return self._thread is not None and not self._closing
 
     def report(self, outcome: Outcome | Judgement) -> None:
         """Takes an outcome. Returns at once, and never raises."""
@@ -326,5 +326,5 @@ class Reporter:
 
 def _close_at_exit(reference: weakref.ref[Reporter]) -> None:
     reporter = reference()
-    if reporter is not None and not reporter.closed:
+    if reporter is not None and reporter.running:
         reporter.close(EXIT_TIMEOUT_S)

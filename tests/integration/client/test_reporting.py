@@ -450,12 +450,12 @@ def test_a_process_that_ends_without_closing_delivers_what_it_can(
     assert unknown_to(address, ids) == set()
 
 
-def test_an_outcome_of_another_prompt_holds_no_prompt(path: Path) -> None:
-    prompt = "quetzalcoatl"
+def test_what_an_error_says_never_reaches_the_disk(path: Path) -> None:
+    said = "quetzalcoatl"
     reporter = reporting(path, NEVER_SERVED)
     one = outcome()
-    failed = replace(one.attempts[0], error_message=prompt)
+    failed = replace(one.attempts[0], error_message=said)
     reporter.report(replace(one, attempts=(failed,)))
     reporter.close(0.0)
-    assert prompt.encode() not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert said.encode() not in b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert left_in(path) == 1
