@@ -19,6 +19,7 @@ from tierwise.messages import ChatRequest
 from tierwise.reporting.outcome import Outcome, new_outcome_id
 from tierwise.request_checks import check_request
 from tierwise.routing import RoutingOptions
+from tierwise.v1.error_reason_pb2 import ErrorReason
 from tierwise.v1.routing_service_pb2 import RoutePromptRequest
 from tierwise.validators import Validator
 
@@ -42,7 +43,7 @@ def decide(
         except RouterError as failure:
             cause = routerless_cause(failure)
             if cause is None:
-                raise
+                raise _advised(failure, session, options) from failure.__cause__
             error = failure
             routerless.failed(cause)
         else:
@@ -52,10 +53,24 @@ def decide(
     own = routerless.decide(request, options)
     if own is None:
         raise ConfigurationError(
-            "no router answers, and no plan or model is known that keeps the request's limits;"
-            " name models with ClientSettings(routerless=RouterlessDefaults(models=...))"
+            f"no router answers at the moment ({error or 'asked just now'}), and no plan or model"
+            " is known that keeps the request's limits; name models with"
+            " ClientSettings(routerless=RouterlessDefaults(models=...))"
         ) from error
     return own
+
+
+def _advised(error: RouterError, session: Session, options: RoutingOptions) -> RouterError:
+    """Returns a refusal with what the caller may do about it, where keys may be the reason."""
+    if error.reason != ErrorReason.ERROR_REASON_NO_MODEL_QUALIFIES or options.allowed_providers:
+        return error
+    return RouterError(
+        str(error),
+        code=error.code,
+        reason=error.reason,
+        metadata=error.metadata,
+        details=(*error.details, session.providers.advice()),
+    )
 
 
 def chat(
@@ -77,6 +92,8 @@ def chat(
     check_request(request)
     if any(one.needs_logprobs for one in validators) and not request.logprobs:
         raise InvalidRequestError("a validator needs them: ask for logprobs", field="logprobs")
+    if not (options.allowed_providers or session.providers.callable_ids()):
+        raise ConfigurationError(session.providers.advice())
     began = session.clock()
     session.guard.chat_begins()
     decision = yield from decide(session, request, options, session.settings.router_timeout_s)

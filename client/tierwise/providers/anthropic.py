@@ -88,6 +88,7 @@ ANTHROPIC = KnownProvider(
     provider=AnthropicProvider(),
     base_url="https://api.anthropic.com",
     key_variable="ANTHROPIC_API_KEY",
+    base_url_variable="ANTHROPIC_BASE_URL",
 )
 
 KNOWN = (ANTHROPIC,)

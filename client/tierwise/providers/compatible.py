@@ -43,6 +43,7 @@ AZURE = KnownProvider(
     ),
     base_url="",
     key_variable="AZURE_OPENAI_API_KEY",
+    base_url_variable="AZURE_OPENAI_ENDPOINT",
 )
 
 GROQ = KnownProvider(

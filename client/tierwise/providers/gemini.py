@@ -99,6 +99,7 @@ GOOGLE = KnownProvider(
     provider=GeminiProvider(),
     base_url="https://generativelanguage.googleapis.com",
     key_variable="GEMINI_API_KEY",
+    base_url_variable="GOOGLE_GEMINI_BASE_URL",
 )
 
 KNOWN = (GOOGLE,)

@@ -22,3 +22,6 @@ class KnownProvider:
     """Where it serves, without a slash at the end. Empty where only the caller knows."""
     key_variable: str
     """Environment variable that its own documentation keeps the key in. Empty if none is needed."""
+    base_url_variable: str = ""
+    """Environment variable that the provider's own SDK reads another address from, where it means
+    the same there as here. Empty where there is none."""

@@ -30,6 +30,7 @@ OPENAI = KnownProvider(
     ),
     base_url="https://api.openai.com/v1",
     key_variable="OPENAI_API_KEY",
+    base_url_variable="OPENAI_BASE_URL",
 )
 
 KNOWN = (OPENAI,)

@@ -53,12 +53,22 @@ class ProviderRegistry:
         self._settings = dict(settings)
 
     def callable_ids(self) -> tuple[str, ...]:
-        """Returns the providers that can be called: those with a key, or that need none."""
+        """Returns the providers that may be called: those with a key, and those named without."""
         return tuple(
             provider_id
             for provider_id in sorted({*KNOWN, *self._settings})
-            if self._has_key(provider_id)
+            if self._may_call(provider_id)
         )
+
+    def advice(self) -> str:
+        """Returns what would make further providers callable, for people."""
+        missing = {
+            self._variable(one) or f"providers={{{one!r}: ProviderSettings()}}"
+            for one in KNOWN
+            if not self._may_call(one)
+        }
+        own = ", ".join(self.callable_ids()) or "no provider"
+        return f"this client can call {own}; others need {', '.join(sorted(missing))}"
 
     def resolve(self, model: Model) -> tuple[Provider, Endpoint]:
         """Returns how to call a model.
@@ -81,7 +91,7 @@ class ProviderRegistry:
                 f"model {model.model_id}: provider {provider_id!r} has no address; say"
                 f" providers={{{provider_id!r}: ProviderSettings(base_url=...)}}"
             )
-        if not _origin(base_url):
+        if _origin(base_url) is None:
             raise ConfigurationError(
                 f"model {model.model_id}: its base_url, or that of provider {provider_id!r}, is no"
                 " address such as https://host/path"
@@ -97,17 +107,13 @@ class ProviderRegistry:
         provider = (own.provider if own else None) or (known.provider if known else None)
         return provider or compatible.GENERIC, Endpoint(base_url=base_url, key=key)
 
-    def _has_key(self, provider_id: str) -> bool:
-        own = self._settings.get(provider_id)
-        if own is not None and own.key is not None:
-            return True
-        variable = self._variable(provider_id)
-        if variable and not os.environ.get(variable):
-            return False
-        known = KNOWN.get(provider_id)
-        # A provider whose address nobody has named can only be called where a model names one,
-        # which keyless servers of one's own may.
-        return bool(known is None or known.base_url or (own and own.base_url) or not variable)
+    def _may_call(self, provider_id: str) -> bool:
+        """Returns whether there is a key, or the caller has named a provider that needs none."""
+        own, variable = self._settings.get(provider_id), self._variable(provider_id)
+        if variable:
+            return (own is not None and own.key is not None) or bool(os.environ.get(variable))
+        # Nobody is taken to run a server of their own who did not say so.
+        return own is not None
 
     def _variable(self, provider_id: str) -> str:
         known, own = KNOWN.get(provider_id), self._settings.get(provider_id)
@@ -151,14 +157,26 @@ def _checked(key: object, source: str, provider_id: str) -> str:
     return key
 
 
-def _origin(url: str) -> str:
-    """Returns where an address leads, without a password that it may hold.
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Whom an address leads to. Shown without the login that it may hold."""
 
-    Empty for what is no address.
-    """
+    scheme: str
+    login: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+def _origin(url: str) -> _Origin | None:
+    """Returns whom an address leads to; None for what is no address."""
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORTS.get(parts.scheme, 0)
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname else ""
+        port = parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    login, _, _ = parts.netloc.rpartition("@")
+    host = parts.hostname
+    return _Origin(parts.scheme, login, host, port) if host else None
