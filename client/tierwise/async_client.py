@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
@@ -39,6 +39,9 @@ from tierwise.transport import AsyncOpenStream, AsyncTransport
 from tierwise.v1.routing_service_pb2 import ExplainDecisionResponse
 from tierwise.validators import Validator
 
+if TYPE_CHECKING:
+    from tierwise.tracing import Tracing
+
 T = TypeVar("T")
 
 
@@ -56,12 +59,14 @@ class AsyncClient:
         providers: Mapping[str, ProviderSettings] | None = None,
         settings: ClientSettings | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Prepares a client, as `Client` does. Nothing is connected yet."""
         self._router = router_address(router)
         self._providers = dict(providers or {})
         self._settings = settings or ClientSettings()
         self._credentials = credentials
+        self._tracing = tracing
         self._core: ClientCore | None = None
         self._connections: _Connections | None = None
         self._closed = False
@@ -150,7 +155,7 @@ class AsyncClient:
             raise ConfigurationError("the client is closed")
         if self._core is None or self._core.process_id != os.getpid():
             self._core = ClientCore(
-                self._router, self._credentials, self._providers, self._settings
+                self._router, self._credentials, self._providers, self._settings, self._tracing
             )
         return self._core
 

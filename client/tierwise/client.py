@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
@@ -44,6 +44,9 @@ from tierwise.transport import OpenStream, Transport
 from tierwise.v1.routing_service_pb2 import ExplainDecisionResponse
 from tierwise.validators import Validator
 
+if TYPE_CHECKING:
+    from tierwise.tracing import Tracing
+
 T = TypeVar("T")
 
 
@@ -61,6 +64,7 @@ class Client:
         providers: Mapping[str, ProviderSettings] | None = None,
         settings: ClientSettings | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Prepares a client. Nothing is connected yet.
 
@@ -69,6 +73,7 @@ class Client:
             providers: By provider id, what differs from its usual address and key variable.
             settings: Budgets, hooks, deadlines and defaults.
             credentials: For a router behind TLS.
+            tracing: Makes OpenTelemetry spans; a `tierwise.tracing.Tracing`. None makes none.
 
         Raises:
             ConfigurationError: The address, or a provider, can't be used.
@@ -77,6 +82,7 @@ class Client:
         self._providers = dict(providers or {})
         self._settings = settings or ClientSettings()
         self._credentials = credentials
+        self._tracing = tracing
         self._lock = threading.Lock()
         self._open: tuple[ClientCore, Transport] | None = None
         self._closed = False
@@ -207,7 +213,9 @@ class Client:
             self._lock = threading.Lock()
         with self._lock:
             if self._open is None or self._open[0].process_id != os.getpid():
-                core = ClientCore(self._router, self._credentials, self._providers, self._settings)
+                core = ClientCore(
+                    self._router, self._credentials, self._providers, self._settings, self._tracing
+                )
                 self._open = (core, Transport(core.tls))
             return self._open
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import grpc
 import httpx
@@ -30,6 +31,9 @@ from tierwise.router_link import RouterLink
 from tierwise.routing import RoutingOptions
 from tierwise.settings import ClientSettings
 from tierwise.v1.routing_service_pb2 import ExplainDecisionRequest
+
+if TYPE_CHECKING:
+    from tierwise.tracing import Tracing
 
 EXPLAIN_TIMEOUT_S = 10.0
 """Explaining a decision takes many times as long as making it."""
@@ -61,6 +65,7 @@ class ClientCore:
         credentials: grpc.ChannelCredentials | None,
         providers: Mapping[str, ProviderSettings],
         settings: ClientSettings,
+        tracing: Tracing | None = None,
     ) -> None:
         self.process_id = os.getpid()
         self.router = router
@@ -80,6 +85,7 @@ class ClientCore:
             report=self.reporter.report if settings.report_outcomes else _no_report,
             clock=clock,
             draw=random.random,
+            tracing=tracing,
         )
 
     @property

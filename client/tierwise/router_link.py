@@ -43,7 +43,9 @@ class RouterLink:
     def ask(self, effect: AskRouter) -> RoutePromptResponse:
         """Has a prompt routed."""
         try:
-            return self.stub.RoutePrompt(effect.request, timeout=effect.timeout_s)
+            return self.stub.RoutePrompt(
+                effect.request, timeout=effect.timeout_s, metadata=effect.metadata
+            )
         except grpc.RpcError as error:
             raise router_error(error) from error
 
@@ -73,7 +75,9 @@ class AsyncRouterLink:
     async def ask(self, effect: AskRouter) -> RoutePromptResponse:
         """Has a prompt routed."""
         try:
-            return await self._stub.RoutePrompt(effect.request, timeout=effect.timeout_s)
+            return await self._stub.RoutePrompt(
+                effect.request, timeout=effect.timeout_s, metadata=effect.metadata
+            )
         except grpc.RpcError as error:
             raise router_error(error) from error
 

@@ -15,7 +15,7 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
 from tierwise.error_class import ErrorClass
-from tierwise.errors import ProviderError
+from tierwise.errors import ConfigurationError, ProviderError
 from tierwise.execution.effects import Open, Send, StreamHead
 from tierwise.providers.base import HttpReply, StreamEvent
 
@@ -66,6 +66,10 @@ def _too_large() -> ProviderError:
         f"the reply has more than {MAX_REPLY_BYTES} bytes",
         error_class=ErrorClass.MALFORMED_RESPONSE,
     )
+
+
+def _closed() -> ConfigurationError:
+    return ConfigurationError("the client was closed while the call was under way")
 
 
 def _is_stream(response: httpx.Response) -> bool:
@@ -138,6 +142,7 @@ class Transport:
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
         self._pools: dict[str, httpx.Client] = {}
+        self._closed = False
 
     def send(self, effect: Send) -> HttpReply:
         """Sends a call and returns the whole reply."""
@@ -160,8 +165,9 @@ class Transport:
             response.close()
 
     def close(self) -> None:
-        """Closes all connections."""
-        for pool in self._pools.values():
+        """Closes all connections. Calls under way fail."""
+        self._closed = True
+        for pool in tuple(self._pools.values()):
             pool.close()
 
     def _begin(self, effect: Send | Open) -> httpx.Response:
@@ -174,9 +180,18 @@ class Transport:
                 headers={"content-type": "application/json", **effect.post.headers},
                 timeout=effect.timeout_s,
             )
-            return pool.send(request, stream=True)
+            response = pool.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise transport_failure(error) from None
+        except RuntimeError:
+            if self._closed:
+                raise _closed() from None
+            raise
+        if self._closed:
+            # What was still connecting when the pool was closed, the pool did not close.
+            response.close()
+            raise _closed()
+        return response
 
     def _read_whole(self, response: httpx.Response, deadline: float) -> HttpReply:
         content = bytearray()
@@ -192,6 +207,8 @@ class Transport:
         return _reply(response, content)
 
     def _pool(self, provider_id: str) -> httpx.Client:
+        if self._closed:
+            raise _closed()
         if provider_id not in self._pools:
             # Redirects are not followed: they would take the key to another host.
             pool = httpx.Client(verify=self._tls, limits=_LIMITS, follow_redirects=False)
@@ -233,6 +250,7 @@ class AsyncTransport:
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
         self._pools: dict[str, httpx.AsyncClient] = {}
+        self._closed = False
 
     async def send(self, effect: Send) -> HttpReply:
         """Sends a call and returns the whole reply."""
@@ -261,8 +279,9 @@ class AsyncTransport:
             raise _late() from None
 
     async def close(self) -> None:
-        """Closes all connections."""
-        for pool in self._pools.values():
+        """Closes all connections. Calls under way fail."""
+        self._closed = True
+        for pool in tuple(self._pools.values()):
             await pool.aclose()
 
     async def _begin(self, effect: Send | Open) -> httpx.Response:
@@ -275,9 +294,18 @@ class AsyncTransport:
                 headers={"content-type": "application/json", **effect.post.headers},
                 timeout=effect.timeout_s,
             )
-            return await pool.send(request, stream=True)
+            response = await pool.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise transport_failure(error) from None
+        except RuntimeError:
+            if self._closed:
+                raise _closed() from None
+            raise
+        if self._closed:
+            # What was still connecting when the pool was closed, the pool did not close.
+            await response.aclose()
+            raise _closed()
+        return response
 
     async def _read_whole(self, response: httpx.Response) -> HttpReply:
         content = bytearray()
@@ -291,6 +319,8 @@ class AsyncTransport:
         return _reply(response, content)
 
     def _pool(self, provider_id: str) -> httpx.AsyncClient:
+        if self._closed:
+            raise _closed()
         if provider_id not in self._pools:
             # Redirects are not followed: they would take the key to another host.
             self._pools[provider_id] = httpx.AsyncClient(

@@ -16,6 +16,7 @@ from tierwise.chat_response import Attempt, ChatResponse
 from tierwise.client import Client
 from tierwise.commands.render import dollars
 from tierwise.commands.router import add_server_options
+from tierwise.core import DEFAULT_ROUTER
 from tierwise.errors import ConfigurationError
 from tierwise.messages import ChatRequest, Message, system, user
 from tierwise.routing import Priority, RequiredQuality, RoutingOptions
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         help="How long to wait for the router; default 2.",
     )
     parser.add_argument("--json", action="store_true", help="Print one JSON object, unstreamed.")
-    add_server_options(parser, required=False)
+    add_server_options(parser, required=False, otherwise=f"Without it, {DEFAULT_ROUTER} is asked.")
     return parser
 
 

@@ -63,15 +63,25 @@ class RemoteRouter:
             raise router_error(error) from error
 
 
-def add_server_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Adds the options that say where the router is."""
+def add_server_options(
+    parser: argparse.ArgumentParser,
+    *,
+    required: bool,
+    otherwise: str = "Without it, the decision is made in this process.",
+) -> None:
+    """Adds the options that say where the router is.
+
+    Args:
+        parser: What they are added to.
+        required: Whether a server has to be named.
+        otherwise: What happens without one, where that is allowed.
+    """
     parser.add_argument(
         "--server",
         metavar="HOST:PORT",
         default=os.environ.get("TIERWISE_SERVER"),
         required=required and "TIERWISE_SERVER" not in os.environ,
-        help="Server to ask; also TIERWISE_SERVER."
-        + ("" if required else " Without it, the decision is made in this process."),
+        help="Server to ask; also TIERWISE_SERVER." + ("" if required else f" {otherwise}"),
     )
     parser.add_argument(
         "--timeout", type=float, default=30.0, metavar="SECONDS", help="Deadline; default 30."

@@ -38,8 +38,11 @@ def decide(
     error: RouterError | None = None
     if routerless.should_ask():
         message = routing_input(request, options, session.providers.callable_ids())
+        asking = ask_router(RoutePromptRequest(input=message), timeout_s)
+        if session.tracing is not None:
+            asking = session.tracing.route(asking, options)
         try:
-            response = yield from ask_router(RoutePromptRequest(input=message), timeout_s)
+            response = yield from asking
         except RouterError as failure:
             cause = routerless_cause(failure)
             if cause is None:
@@ -89,6 +92,18 @@ def chat(
         RouterError: The router refused it.
         ChatError: No model answered.
     """
+    script = _chat(session, request, options, validators, stream=stream)
+    return script if session.tracing is None else session.tracing.chat(script, options)
+
+
+def _chat(
+    session: Session,
+    request: ChatRequest,
+    options: RoutingOptions,
+    validators: tuple[Validator, ...],
+    *,
+    stream: bool,
+) -> Script[ChatResponse]:
     check_request(request)
     if any(one.needs_logprobs for one in validators) and not request.logprobs:
         raise InvalidRequestError("a validator needs them: ask for logprobs", field="logprobs")

@@ -22,6 +22,8 @@ class AskRouter:
 
     request: RoutePromptRequest = field(repr=False)
     timeout_s: float
+    metadata: tuple[tuple[str, str], ...] = ()
+    """Of the call, beside the request: the context of a trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

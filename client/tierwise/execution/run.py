@@ -88,7 +88,7 @@ class PlanRun:
         retries = 0
         while True:
             try:
-                return (yield from self._attempt(position, validators))
+                return (yield from self._traced_attempt(position, validators))
             except ProviderError as failure:
                 wait = self._wait_before_retry(step, failure, retries)
                 if wait is None:
@@ -121,6 +121,12 @@ class PlanRun:
             own = min(settings.first_wait_s * 2**retries, longest)
             wait = own * (0.5 + 0.5 * self._session.draw())
         return wait if wait < self._time_left() else None
+
+    def _traced_attempt(self, position: int, validators: tuple[Validator, ...]) -> Script[Answer]:
+        script, tracing = self._attempt(position, validators), self._session.tracing
+        if tracing is None:
+            return script
+        return tracing.attempt(script, self._steps[position], self._record, self._asked.options)
 
     def _attempt(self, position: int, validators: tuple[Validator, ...]) -> Script[Answer]:
         """Makes one call and records it. Raises what went wrong with it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tierwise.execution.breaker import Breakers
 from tierwise.execution.budget import EscalationGuard
@@ -11,6 +12,10 @@ from tierwise.execution.routerless import Routerless
 from tierwise.providers.registry import ProviderRegistry
 from tierwise.reporting.outcome import Outcome
 from tierwise.settings import ClientSettings
+
+if TYPE_CHECKING:
+    # Needs an extra, and is never loaded unless the caller asks for it.
+    from tierwise.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +33,5 @@ class Session:
     """Seconds that only ever rise."""
     draw: Callable[[], float]
     """Chance, from 0 to 1."""
+    tracing: Tracing | None = None
+    """Makes spans. None makes none."""

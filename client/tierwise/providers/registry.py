@@ -34,7 +34,8 @@ class ProviderSettings:
     key_variable: str = ""
     """Environment variable to read the key from. Empty means the provider's usual one."""
     base_url: str = ""
-    """Where to call it. Empty means the provider's own address."""
+    """Where to call it. Empty means where the variable that the provider's own SDK reads says, such
+    as `OPENAI_BASE_URL`, else the provider's own address."""
     provider: Provider | None = None
     """Adapter, for providers that are not known here. None takes the known one, and for an unknown
     provider one that speaks OpenAI's chat completions."""
@@ -84,7 +85,7 @@ class ProviderRegistry:
                 f"model {model.model_id} is of provider {provider_id!r}, which is unknown here; say"
                 f" providers={{{provider_id!r}: ProviderSettings(base_url=...)}}"
             )
-        trusted = (own.base_url if own else "") or (known.base_url if known else "")
+        trusted = self._own_address(provider_id)
         base_url = (model.base_url or trusted).rstrip("/")
         if not base_url:
             raise ConfigurationError(
@@ -114,6 +115,19 @@ class ProviderRegistry:
             return (own is not None and own.key is not None) or bool(os.environ.get(variable))
         # Nobody is taken to run a server of their own who did not say so.
         return own is not None
+
+    def _own_address(self, provider_id: str) -> str:
+        """Returns where the key belongs: as the caller or its environment says, else as is usual.
+
+        Empty where nobody has said.
+        """
+        known, own = KNOWN.get(provider_id), self._settings.get(provider_id)
+        if own is not None and own.base_url:
+            return own.base_url
+        if known is None:
+            return ""
+        variable = known.base_url_variable
+        return (os.environ.get(variable) if variable else None) or known.base_url
 
     def _variable(self, provider_id: str) -> str:
         known, own = KNOWN.get(provider_id), self._settings.get(provider_id)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Sequence
 from concurrent import futures
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -14,7 +16,19 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from tierwise import errors
-from tierwise.errors import ConfigurationError, RouterError, TierwiseError, router_error
+from tierwise.answers import Answer, Usage
+from tierwise.chat_response import Attempt
+from tierwise.decisions import Decision, Model, Plan, PlanStep, StepKind
+from tierwise.error_class import ErrorClass
+from tierwise.errors import (
+    ChatError,
+    ConfigurationError,
+    InvalidRequestError,
+    ProviderError,
+    RouterError,
+    TierwiseError,
+    router_error,
+)
 from tierwise.v1.error_reason_pb2 import ErrorReason
 
 
@@ -143,3 +157,97 @@ def test_errors_survive_pickling() -> None:
     assert (str(copy), copy.code, copy.reason) == (str(original), original.code, original.reason)
     assert (copy.metadata, copy.details) == (original.metadata, original.details)
     assert str(pickle.loads(pickle.dumps(ConfigurationError("x")))) == "x"  # noqa: S301
+
+
+PARTIAL = Answer(text="so far", usage=Usage(input_tokens=3))
+STEP = PlanStep(
+    model=Model(model_id="m", provider_id="p", upstream_name="m-1", labels={"region": "eu"}),
+    retry_limits={ErrorClass.TIMEOUT: 2},
+)
+SAMPLES: list[TierwiseError] = [
+    TierwiseError("x"),
+    ConfigurationError("x"),
+    InvalidRequestError("is wrong", field="messages[2]"),
+    ProviderError(
+        "it failed",
+        error_class=ErrorClass.RATE_LIMITED,
+        status_code=429,
+        request_id="r",
+        retry_after_s=1.5,
+        partial=PARTIAL,
+        sent=False,
+    ),
+    ChatError(
+        "it failed",
+        error_class=ErrorClass.TIMEOUT,
+        decision=Decision(decision_id="d", tier_id="t", plan=Plan(steps=(STEP,))),
+        attempts=(
+            Attempt(
+                model_id="m",
+                provider_id="p",
+                step_kind=StepKind.FIRST,
+                start_time=datetime.now(UTC),
+                duration_s=1.0,
+            ),
+        ),
+        partial=PARTIAL,
+    ),
+    RouterError(
+        "x",
+        code=grpc.StatusCode.NOT_FOUND,
+        reason=ErrorReason.ERROR_REASON_TIER_NOT_FOUND,
+        metadata={"tier_id": "gold"},
+        details=("a",),
+    ),
+]
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda one: type(one).__name__)
+def test_every_error_comes_back_whole(error: TierwiseError) -> None:
+    """From a worker process, and from a copy."""
+    for again in (
+        *(
+            pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own bytes
+            for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)
+        ),
+        copy.copy(error),
+        copy.deepcopy(error),
+    ):
+        assert type(again) is type(error)
+        assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+
+
+def test_every_class_of_error_is_among_the_samples() -> None:
+    tree = {TierwiseError, *TierwiseError.__subclasses__()}
+    assert {type(one) for one in SAMPLES} == {
+        one for one in tree if one.__module__ == errors.__name__
+    }
+
+
+@pytest.mark.parametrize(
+    ("status_code", "sent", "free"),
+    [
+        (None, True, False),
+        (None, False, True),
+        (200, True, False),
+        (399, True, False),
+        (400, True, True),
+        (503, True, True),
+    ],
+)
+def test_only_a_call_that_was_refused_or_never_sent_is_certainly_free(
+    status_code: int | None, sent: bool, free: bool
+) -> None:
+    error = ProviderError(
+        "x", error_class=ErrorClass.SERVER_ERROR, status_code=status_code, sent=sent
+    )
+    assert error.free is free
+
+
+def test_an_invalid_request_says_where_it_is_wrong() -> None:
+    error = InvalidRequestError("is wrong", field="messages[2]")
+    assert (str(error), error.message, error.field) == (
+        "messages[2]: is wrong",
+        "is wrong",
+        "messages[2]",
+    )

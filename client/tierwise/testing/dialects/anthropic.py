@@ -58,8 +58,10 @@ class AnthropicMessages:
         )
 
     def key(self, call: ReceivedCall) -> str:
-        """Returns the value of `x-api-key`."""
-        return call.headers.get("x-api-key", "").strip()
+        """Returns the value of `x-api-key`, else the bearer's, as Anthropic's own SDK sends it."""
+        key = call.headers.get("x-api-key", "").strip()
+        scheme, _, token = call.headers.get("authorization", "").partition(" ")
+        return key or (token.strip() if scheme.lower() == "bearer" else "")
 
     def check(self, call: ReceivedCall) -> None:
         """Refuses what Anthropic refuses of headers, fields, roles and tool results."""
