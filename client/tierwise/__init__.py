@@ -19,6 +19,7 @@ from tierwise.answers import (
     Usage,
 )
 from tierwise.async_client import AsyncChatStream, AsyncClient
+from tierwise.budget import Budget
 from tierwise.chat_response import Attempt, ChatResponse
 from tierwise.client import ChatStream, Client
 from tierwise.core import ClientStatus
@@ -42,7 +43,6 @@ from tierwise.errors import (
     RouterError,
     TierwiseError,
 )
-from tierwise.execution.budget import Budget
 from tierwise.hooks import AttemptEvent, Hooks, OutcomeEvent, RouterOutageEvent
 from tierwise.messages import (
     AnswerFormat,

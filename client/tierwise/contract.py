@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message as ProtobufMessage
 
-from tierwise import decisions
+from tierwise import decisions, tokens
 from tierwise.error_class import ErrorClass
 from tierwise.errors import ConfigurationError
 from tierwise.messages import ChatRequest, Image, JsonSchema, Message, Role
@@ -30,6 +30,8 @@ _ERROR_CLASSES = {one.value: one for one in ErrorClass}
 _CAPABILITIES = {one.value: one for one in decisions.Capability}
 _MAX_TURNS = 1000
 """Most turns that the contract takes."""
+_MAX_CHARACTERS = 1_000_000
+"""Most characters that it takes, of all turns together."""
 
 
 def needed_capabilities(request: ChatRequest) -> frozenset[decisions.Capability]:
@@ -71,7 +73,9 @@ def routing_input(
         metadata=options.metadata,
         keep_nothing=options.keep_nothing,
     )
-    _fill_text(message, request)
+    shown = _fill_text(message, request)
+    if tokens.unshown_tokens(request) or not shown:
+        message.input_token_count = tokens.input_tokens(request)
     _fill_constraints(message.constraints, options, request, callable_providers)
     if options.priority is not None:
         message.priority = routing_input_pb2.Priority.ValueType(options.priority)
@@ -87,13 +91,34 @@ def routing_input(
     return message
 
 
-def _fill_text(message: routing_input_pb2.RoutingInput, request: ChatRequest) -> None:
+def _fill_text(message: routing_input_pb2.RoutingInput, request: ChatRequest) -> bool:
+    """Fills in as much of the text as the contract takes; returns whether that is all of it."""
     turns = request.messages
     if len(turns) == 1 and turns[0].role is Role.USER:
-        message.prompt = _text_of(turns[0])
-        return
-    for turn in _newest(turns):
-        message.conversation.messages.add(role=_ROLES[turn.role], text=_text_of(turn))
+        message.prompt = _ends(_text_of(turns[0]), _MAX_CHARACTERS)
+        return len(message.prompt) == len(_text_of(turns[0]))
+    newest = _newest(turns)
+    left = _MAX_CHARACTERS
+    texts: list[str] = []
+    for turn in reversed(newest):
+        # What decides is the user's last turn; of turns before it, each gets at most half of what
+        # is left, so that there is something of every one.
+        text = _ends(_text_of(turn), left // 2)
+        texts.append(text)
+        left -= len(text)
+    for turn, text in zip(newest, reversed(texts), strict=True):
+        message.conversation.messages.add(role=_ROLES[turn.role], text=text)
+    return len(newest) == len(turns) and sum(map(len, texts)) == sum(
+        len(_text_of(turn)) for turn in turns
+    )
+
+
+def _ends(text: str, limit: int) -> str:
+    """Returns a text without its middle, where it is longer than the limit."""
+    if len(text) <= limit:
+        return text
+    head = limit // 2
+    return text[:head] + text[len(text) - (limit - head) :]
 
 
 def _newest(turns: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -220,7 +245,7 @@ def _step_of(message: decision_pb2.PlanStep) -> decisions.PlanStep | None:
             for rule in message.retry_rules
             if rule.error_class in _ERROR_CLASSES
         },
-        call_timeout_s=_seconds(message.call_timeout),
+        call_timeout_s=_seconds(message.call_timeout) or decisions.CALL_TIMEOUT_S,
         estimated_cost_nano_usd=_present(message, "estimated_cost_nano_usd"),
     )
 

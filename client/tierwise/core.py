@@ -19,7 +19,7 @@ from tierwise.contract import routing_input
 from tierwise.decisions import Decision
 from tierwise.errors import ConfigurationError, InvalidRequestError
 from tierwise.execution.breaker import Breakers
-from tierwise.execution.budget import EscalationGuard
+from tierwise.execution.escalations import EscalationGuard
 from tierwise.execution.routerless import Routerless
 from tierwise.execution.session import Session
 from tierwise.messages import ChatRequest, Message, user
@@ -27,6 +27,7 @@ from tierwise.providers.registry import ProviderRegistry, ProviderSettings
 from tierwise.reporting.outcome import Judgement, Outcome, Verdict, new_outcome_id
 from tierwise.reporting.reporter import Reporter, ReportingStatus
 from tierwise.reporting.spool import Spool, default_spool_path
+from tierwise.request_checks import check_request
 from tierwise.router_link import RouterLink
 from tierwise.routing import RoutingOptions
 from tierwise.settings import ClientSettings
@@ -123,9 +124,11 @@ class ClientCore:
         self, prompt: Prompt, options: RoutingOptions | None
     ) -> ExplainDecisionRequest:
         """Returns what the router is asked for an explanation."""
+        request = self.request(prompt)
+        check_request(request)
         callable_ids = self.session.providers.callable_ids()
         return ExplainDecisionRequest(
-            input=routing_input(self.request(prompt), self.options(options), callable_ids)
+            input=routing_input(request, self.options(options), callable_ids)
         )
 
     def report(

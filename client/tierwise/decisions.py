@@ -11,6 +11,9 @@ from enum import IntEnum
 
 from tierwise.error_class import ErrorClass
 
+CALL_TIMEOUT_S = 30.0
+"""Time limit of one call, where a plan says nothing."""
+
 
 class DecisionKind(IntEnum):
     """What decided. The numbers are those of the contract."""
@@ -98,7 +101,7 @@ class PlanStep:
     """Failures of the step before that lead to this one. Empty in the first step."""
     retry_limits: Mapping[ErrorClass, int] = field(default_factory=dict)
     """How often the same model may be called again after a failure. Absent means never."""
-    call_timeout_s: float = 30.0
+    call_timeout_s: float = CALL_TIMEOUT_S
     estimated_cost_nano_usd: int | None = None
     """Of one call. None means unpriced."""
 

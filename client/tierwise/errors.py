@@ -50,6 +50,11 @@ class ConfigurationError(TierwiseError):
     """The caller's set-up lacks something; the message says what to do."""
 
 
+def client_closed() -> ConfigurationError:
+    """Returns what calls fail with that are under way when their client is closed."""
+    return ConfigurationError("the client was closed while the call was under way")
+
+
 class InvalidRequestError(TierwiseError):
     """The request is wrong in itself; nothing was sent."""
 

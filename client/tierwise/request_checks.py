@@ -52,6 +52,10 @@ def _check_messages(messages: tuple[Message, ...]) -> None:
     for index, message in enumerate(messages):
         path = f"messages[{index}]"
         _check_content(message, path)
+        if message.role is Role.USER and not _says_something(message):
+            raise InvalidRequestError(
+                "the user says nothing: give text or an image", field=f"{path}.content"
+            )
         if message.role is Role.TOOL:
             _check_result(message, path, unanswered)
             continue
@@ -122,6 +126,10 @@ def _check_content(message: Message, path: str) -> None:
             _check_text(part.text, f"{where}.text")
         elif not isinstance(part, Image):
             raise InvalidRequestError("give a Text or an Image", field=where)
+
+
+def _says_something(message: Message) -> bool:
+    return bool(message.text.strip()) or any(isinstance(part, Image) for part in message.parts)
 
 
 def _check_text(text: object, path: str) -> None:

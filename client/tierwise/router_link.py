@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
-from tierwise.errors import router_error
+from tierwise.errors import client_closed, router_error
 from tierwise.execution.effects import AskRouter
 from tierwise.v1.routing_service_pb2 import (
     ExplainDecisionRequest,
@@ -18,6 +20,8 @@ from tierwise.v1.routing_service_pb2_grpc import RoutingServiceStub
 if TYPE_CHECKING:
     # The types alone: there is one class for both kinds of channel.
     from tierwise.v1.routing_service_pb2_grpc import RoutingServiceAsyncStub
+
+T = TypeVar("T")
 
 _OPTIONS = (
     # After an outage the router is tried again soon, not after gRPC's two minutes.
@@ -39,6 +43,7 @@ class RouterLink:
             else grpc.secure_channel(address, credentials, _OPTIONS)
         )
         self.stub = RoutingServiceStub(self._channel)
+        self._closed = False
 
     def ask(self, effect: AskRouter) -> RoutePromptResponse:
         """Has a prompt routed."""
@@ -48,6 +53,10 @@ class RouterLink:
             )
         except grpc.RpcError as error:
             raise router_error(error) from error
+        except ValueError:
+            if self._closed:
+                raise client_closed() from None
+            raise
 
     def explain(self, request: ExplainDecisionRequest, timeout_s: float) -> ExplainDecisionResponse:
         """Has a decision explained."""
@@ -58,6 +67,7 @@ class RouterLink:
 
     def close(self) -> None:
         """Closes the channel."""
+        self._closed = True
         self._channel.close()
 
 
@@ -71,25 +81,36 @@ class AsyncRouterLink:
             else grpc.aio.secure_channel(address, credentials, _OPTIONS)
         )
         self._stub: RoutingServiceAsyncStub = RoutingServiceStub(self._channel)
+        self._closed = False
 
     async def ask(self, effect: AskRouter) -> RoutePromptResponse:
         """Has a prompt routed."""
-        try:
-            return await self._stub.RoutePrompt(
+        return await self._answered(
+            self._stub.RoutePrompt(
                 effect.request, timeout=effect.timeout_s, metadata=effect.metadata
             )
-        except grpc.RpcError as error:
-            raise router_error(error) from error
+        )
 
     async def explain(
         self, request: ExplainDecisionRequest, timeout_s: float
     ) -> ExplainDecisionResponse:
         """Has a decision explained."""
-        try:
-            return await self._stub.ExplainDecision(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise router_error(error) from error
+        return await self._answered(self._stub.ExplainDecision(request, timeout=timeout_s))
 
     async def close(self) -> None:
-        """Closes the channel."""
+        """Closes the channel. Calls under way fail."""
+        self._closed = True
         await self._channel.close()
+
+    async def _answered(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.RpcError as error:
+            raise router_error(error) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and not (task and task.cancelling()):
+                # With a channel, gRPC cancels its calls, and so the wait of tasks that nobody
+                # has cancelled.
+                raise client_closed() from None
+            raise

@@ -30,6 +30,9 @@ class Priority(IntEnum):
     QUALITY = 3
 
 
+_ADDED_UP = ("required_labels", "required_capabilities", "denied_providers", "denied_models")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingOptions:
     """Limits and wishes for a decision.
@@ -86,15 +89,30 @@ class RoutingOptions:
             raise InvalidRequestError(f"must be from 0 to 1, not {dial}", field="cost_quality_dial")
 
     def over(self, defaults: RoutingOptions) -> RoutingOptions:
-        """Returns these options, and the defaults' where these say nothing."""
+        """Returns these options, and the defaults' where these say nothing.
+
+        Labels, capabilities and what is denied add up, so that no call can drop a limit of the
+        client's by accident; of labels with one key, these options' value counts.
+        """
         nothing = RoutingOptions()
         said: dict[str, Any] = {
             one.name: getattr(self, one.name)
             for one in fields(self)
-            if getattr(self, one.name) != getattr(nothing, one.name)
+            if one.name not in _ADDED_UP and getattr(self, one.name) != getattr(nothing, one.name)
         }
         if "tier" in said or "model" in said:
             # One pin replaces the other.
             said.setdefault("tier", "")
             said.setdefault("model", "")
-        return replace(defaults, **said)
+        return replace(
+            defaults,
+            **said,
+            required_labels={**defaults.required_labels, **self.required_labels},
+            required_capabilities=defaults.required_capabilities | self.required_capabilities,
+            denied_providers=_union(defaults.denied_providers, self.denied_providers),
+            denied_models=_union(defaults.denied_models, self.denied_models),
+        )
+
+
+def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))

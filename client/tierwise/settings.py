@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tierwise.budget import Budget
 from tierwise.decisions import Model
 from tierwise.errors import InvalidRequestError
-from tierwise.execution.budget import Budget
 from tierwise.hooks import Hooks
 from tierwise.routing import RoutingOptions
 

@@ -15,7 +15,7 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
 from tierwise.error_class import ErrorClass
-from tierwise.errors import ConfigurationError, ProviderError
+from tierwise.errors import ProviderError, client_closed
 from tierwise.execution.effects import Open, Send, StreamHead
 from tierwise.providers.base import HttpReply, StreamEvent
 
@@ -57,6 +57,15 @@ def transport_failure(error: httpx.HTTPError | httpx.InvalidURL) -> ProviderErro
             )
 
 
+def _time_limits(effect: Send | Open) -> httpx.Timeout:
+    """Returns the HTTP library's limits, of which the one on reading holds for the head and after.
+
+    Deadlines that are shorter, or that hold for several waits together, are kept beside them.
+    """
+    read_s = effect.timeout_s if isinstance(effect, Send) else max(effect.timeout_s, effect.gap_s)
+    return httpx.Timeout(effect.timeout_s, read=read_s)
+
+
 def _late() -> ProviderError:
     return ProviderError("the answer was not whole in time", error_class=ErrorClass.TIMEOUT)
 
@@ -68,8 +77,16 @@ def _too_large() -> ProviderError:
     )
 
 
-def _closed() -> ConfigurationError:
-    return ConfigurationError("the client was closed while the call was under way")
+def _address(url: str) -> tuple[httpx.URL, httpx.BasicAuth | None]:
+    """Returns an address without the login that it may hold, and the login.
+
+    The HTTP library writes whole addresses to its log.
+    """
+    address = httpx.URL(url)
+    if not address.userinfo:
+        return address, None
+    login = httpx.BasicAuth(address.username, address.password)
+    return address.copy_with(userinfo=b""), login
 
 
 def _is_stream(response: httpx.Response) -> bool:
@@ -158,7 +175,7 @@ class Transport:
         deadline = time.monotonic() + effect.timeout_s
         response = self._begin(effect)
         if _is_stream(response):
-            return OpenStream(response, effect.timeout_s)
+            return OpenStream(response, effect.gap_s)
         try:
             return self._read_whole(response, deadline)
         finally:
@@ -173,24 +190,25 @@ class Transport:
     def _begin(self, effect: Send | Open) -> httpx.Response:
         pool = self._pool(effect.post.provider_id)
         try:
+            url, login = _address(effect.post.url)
             request = pool.build_request(
                 "POST",
-                effect.post.url,
+                url,
                 content=effect.post.content,
                 headers={"content-type": "application/json", **effect.post.headers},
                 timeout=effect.timeout_s,
             )
-            response = pool.send(request, stream=True)
+            response = pool.send(request, auth=login, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise transport_failure(error) from None
         except RuntimeError:
             if self._closed:
-                raise _closed() from None
+                raise client_closed() from None
             raise
         if self._closed:
             # What was still connecting when the pool was closed, the pool did not close.
             response.close()
-            raise _closed()
+            raise client_closed()
         return response
 
     def _read_whole(self, response: httpx.Response, deadline: float) -> HttpReply:
@@ -208,7 +226,7 @@ class Transport:
 
     def _pool(self, provider_id: str) -> httpx.Client:
         if self._closed:
-            raise _closed()
+            raise client_closed()
         if provider_id not in self._pools:
             # Redirects are not followed: they would take the key to another host.
             pool = httpx.Client(verify=self._tls, limits=_LIMITS, follow_redirects=False)
@@ -270,7 +288,7 @@ class AsyncTransport:
             async with asyncio.timeout(effect.timeout_s):
                 response = await self._begin(effect)
                 if _is_stream(response):
-                    return AsyncOpenStream(response, effect.timeout_s)
+                    return AsyncOpenStream(response, effect.gap_s)
                 try:
                     return await self._read_whole(response)
                 finally:
@@ -287,24 +305,25 @@ class AsyncTransport:
     async def _begin(self, effect: Send | Open) -> httpx.Response:
         pool = self._pool(effect.post.provider_id)
         try:
+            url, login = _address(effect.post.url)
             request = pool.build_request(
                 "POST",
-                effect.post.url,
+                url,
                 content=effect.post.content,
                 headers={"content-type": "application/json", **effect.post.headers},
                 timeout=effect.timeout_s,
             )
-            response = await pool.send(request, stream=True)
+            response = await pool.send(request, auth=login, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise transport_failure(error) from None
         except RuntimeError:
             if self._closed:
-                raise _closed() from None
+                raise client_closed() from None
             raise
         if self._closed:
             # What was still connecting when the pool was closed, the pool did not close.
             await response.aclose()
-            raise _closed()
+            raise client_closed()
         return response
 
     async def _read_whole(self, response: httpx.Response) -> HttpReply:
@@ -320,7 +339,7 @@ class AsyncTransport:
 
     def _pool(self, provider_id: str) -> httpx.AsyncClient:
         if self._closed:
-            raise _closed()
+            raise client_closed()
         if provider_id not in self._pools:
             # Redirects are not followed: they would take the key to another host.
             self._pools[provider_id] = httpx.AsyncClient(

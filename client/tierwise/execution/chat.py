@@ -30,10 +30,12 @@ def decide(
     """Returns the router's decision, or one without it when it does not answer.
 
     Raises:
+        InvalidRequestError: The request is wrong in itself. Nothing was sent.
         RouterError: The router refused the request.
         ConfigurationError: No provider that may be used has a key, or the router is away and
             nothing is known to call.
     """
+    check_request(request)
     routerless = session.routerless
     error: RouterError | None = None
     if routerless.should_ask():
@@ -104,7 +106,6 @@ def _chat(
     *,
     stream: bool,
 ) -> Script[ChatResponse]:
-    check_request(request)
     if any(one.needs_logprobs for one in validators) and not request.logprobs:
         raise InvalidRequestError("a validator needs them: ask for logprobs", field="logprobs")
     if not (options.allowed_providers or session.providers.callable_ids()):

@@ -64,9 +64,11 @@ class StepChooser:
         following = self.after(0, resting or ErrorClass.SERVER_ERROR)
         if following is not None:
             return following
-        if not barred:
-            # Better a model that failed lately than none.
-            return 0
+        # Better a model that failed lately than none.
+        later = steps_after(self._steps, 0, ErrorClass.SERVER_ERROR)
+        for position in (0, *later):
+            if not self._barred(position) and self._within_share(self._steps[position]):
+                return position
         self.call(0)
         return None
 

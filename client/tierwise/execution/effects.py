@@ -54,7 +54,9 @@ class Open:
 
     post: Post
     timeout_s: float
-    """For the head, and then for each further part."""
+    """For the head."""
+    gap_s: float
+    """For each further event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,9 @@ def send(post: Post, timeout_s: float) -> Script[HttpReply]:
     return cast("HttpReply", (yield Send(post, timeout_s)))
 
 
-def open_stream(post: Post, timeout_s: float) -> Script[StreamHead | HttpReply]:
+def open_stream(post: Post, timeout_s: float, gap_s: float) -> Script[StreamHead | HttpReply]:
     """Has a stream opened. What comes back whole is no stream: a failure, in most cases."""
-    return cast("StreamHead | HttpReply", (yield Open(post, timeout_s)))
+    return cast("StreamHead | HttpReply", (yield Open(post, timeout_s, gap_s)))
 
 
 def read() -> Script[StreamEvent | None]:

@@ -31,52 +31,59 @@ def whole(provider: Provider, post: Post, timeout_s: float) -> Script[Answer]:
 
 
 def streamed(
-    provider: Provider, post: Post, timeout_s: float, record: AttemptRecord
+    provider: Provider, post: Post, timeout_s: float, gap_s: float, record: AttemptRecord
 ) -> Script[Answer]:
     """Hands an answer over piece by piece, and returns the whole of it.
 
     Args:
         provider: Who can read it.
         post: The call.
-        timeout_s: Longest wait for the head, and between one piece and the next.
+        timeout_s: Longest wait for the head.
+        gap_s: Longest wait for the first piece after it, and from one piece to the next.
         record: Notes when the first piece is handed over, and what was received in all.
 
     Raises:
         ProviderError: The call failed, or the stream broke off, stalled, made no sense or ended
             without an end; `partial` has what was received.
     """
-    head = yield from open_stream(post, timeout_s)
+    head = yield from open_stream(post, timeout_s, gap_s)
     if isinstance(head, HttpReply):
         raise provider.failure(head)
     reader = provider.reader(head.headers)
     try:
-        answer = yield from _read_all(reader, timeout_s, record)
+        answer = yield from _read_all(reader, gap_s, record)
     except ProviderError as failure:
         if failure.partial is None:
-            failure.partial = reader.partial()
+            failure.partial = _received(reader)
         record.received = failure.partial
         yield Close()
         raise
     except BaseException:
         # The caller gave up. What was received is still paid for.
-        record.received = reader.partial()
+        record.received = _received(reader)
         raise
     record.received = answer
     yield Close()
     return answer
 
 
-def _read_all(reader: StreamReader, timeout_s: float, record: AttemptRecord) -> Script[Answer]:
+def _received(reader: StreamReader) -> Answer | None:
+    partial = reader.partial()
+    something = partial.text or partial.reasoning or partial.tool_calls or partial.usage
+    return partial if something else None
+
+
+def _read_all(reader: StreamReader, gap_s: float, record: AttemptRecord) -> Script[Answer]:
     last_piece = record.clock()
     while (event := (yield from read())) is not None:
         for delta in reader.feed(event):
             record.hand_over()
             yield Emit(delta)
             last_piece = record.clock()
-        if record.clock() - last_piece > timeout_s:
+        if record.clock() - last_piece > gap_s:
             # Signs of life alone, such as pings, are no answer.
             raise ProviderError(
-                f"no further part of the answer came within {timeout_s:.0f} s",
+                f"no further part of the answer came within {gap_s:.0f} s",
                 error_class=ErrorClass.TIMEOUT,
             )
     return reader.end()

@@ -7,18 +7,11 @@ mistake there.
 
 from __future__ import annotations
 
-import json
-
+from tierwise import tokens
 from tierwise.contract import needed_capabilities
 from tierwise.decisions import Model, Plan, PlanStep
-from tierwise.messages import ChatRequest, Image
+from tierwise.messages import ChatRequest
 from tierwise.routing import RoutingOptions
-
-_CHARACTERS_PER_TOKEN = 4
-"""The usual figure for English; plans of the router come with a better estimate."""
-
-_IMAGE_TOKENS = 1000
-"""About what providers count for a picture of medium size."""
 
 
 def violation(
@@ -86,21 +79,7 @@ def _too_dear(step: PlanStep, options: RoutingOptions) -> str:
 
 
 def input_tokens(request: ChatRequest, plan: Plan, *, routed: bool) -> int:
-    """Returns about how many tokens of input a request has.
-
-    That of the text is the router's estimate, or our own without one. What the router is not shown
-    comes on top: tools, their calls and pictures.
-    """
-    characters = sum(
-        len(call.arguments_json) for message in request.messages for call in message.tool_calls
-    )
-    characters += sum(
-        len(tool.description) + len(json.dumps(dict(tool.parameters))) for tool in request.tools
-    )
-    images = sum(isinstance(part, Image) for message in request.messages for part in message.parts)
-    tokens = images * _IMAGE_TOKENS
+    """Returns about how many tokens of input a request has: as the router counts, where it can."""
     if routed and plan.estimated_input_tokens:
-        tokens += plan.estimated_input_tokens
-    else:
-        characters += sum(len(message.text) for message in request.messages)
-    return tokens + characters // _CHARACTERS_PER_TOKEN
+        return plan.estimated_input_tokens
+    return tokens.input_tokens(request)

@@ -31,7 +31,7 @@ from tierwise.execution.limits import input_tokens, violation
 from tierwise.hooks import Hooks, RouterOutageEvent, notify
 from tierwise.messages import ChatRequest
 from tierwise.money import usage_cost
-from tierwise.routing import RoutingOptions
+from tierwise.routing import RequiredQuality, RoutingOptions
 from tierwise.settings import RouterlessDefaults
 
 _log = logging.getLogger(__name__)
@@ -188,8 +188,9 @@ class Routerless:
         for decision in seen:
             if decision.plan is not None:
                 yield decision.tier_id, decision.plan
-        for position, model in enumerate(self._defaults.models):
-            yield model.tier_id or wanted or "default", _plan_of(self._defaults.models[position:])
+        models = tuple(one for one in self._defaults.models if _in_reach(one, options))
+        for position, model in enumerate(models):
+            yield model.tier_id or wanted or "default", _plan_of(models[position:])
 
     def _count(self) -> None:
         with self._lock:
@@ -208,6 +209,20 @@ class Routerless:
             event.routerless_decisions,
         )
         notify(self._hooks.on_router_outage, event)
+
+
+def _in_reach(model: Model, options: RoutingOptions) -> bool:
+    """Returns whether a configured model keeps the limits on tiers, as far as can be known.
+
+    The order of the tiers is the router's knowledge, so only a bound itself is known to be within.
+    """
+    if options.tier:
+        return model.tier_id == options.tier
+    if options.required_quality not in {None, RequiredQuality.LOW}:
+        return False
+    return all(
+        bound in {"", model.tier_id} for bound in (options.lowest_tier, options.highest_tier)
+    )
 
 
 def _dearness(decision: Decision) -> int:

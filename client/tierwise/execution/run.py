@@ -138,7 +138,7 @@ class PlanRun:
         record.begins()
         try:
             if self._asked.stream:
-                answer = yield from exchange.streamed(provider, post, timeout_s, record)
+                answer = yield from exchange.streamed(provider, post, timeout_s, longest_s, record)
             else:
                 answer = yield from exchange.whole(provider, post, timeout_s)
             record.received = answer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tierwise.execution.breaker import Breakers
-from tierwise.execution.budget import EscalationGuard
+from tierwise.execution.escalations import EscalationGuard
 from tierwise.execution.routerless import Routerless
 from tierwise.providers.registry import ProviderRegistry
 from tierwise.reporting.outcome import Outcome

@@ -367,3 +367,30 @@ def test_unknown_retry_rules_and_capabilities_are_ignored() -> None:
     assert plan is not None
     assert plan.steps[0].retry_limits == {}
     assert plan.steps[0].model.capabilities == {Capability.VISION}
+
+
+def test_a_text_beyond_the_contract_goes_out_by_its_ends() -> None:
+    text = "head " + "x" * 1_200_000 + " tail"
+    message = routing_input(ChatRequest(messages=(user(text),)), RoutingOptions(), ())
+    assert len(message.prompt) == 1_000_000
+    assert message.prompt.startswith("head ")
+    assert message.prompt.endswith(" tail")
+    assert message.input_token_count == len(text) // 4
+
+
+def test_a_conversation_beyond_the_contract_keeps_something_of_every_turn() -> None:
+    turns = (user("x" * 700_000), assistant("y" * 700_000), user("and now?"))
+    message = routing_input(ChatRequest(messages=turns), RoutingOptions(), ())
+    texts = [one.text for one in message.conversation.messages]
+    assert sum(map(len, texts)) <= 1_000_000
+    assert texts[-1] == "and now?"
+    assert all(texts)
+    assert message.input_token_count == 2 * 700_000 // 4 + 2
+
+
+def test_tokens_that_the_router_is_not_shown_are_counted_for_it() -> None:
+    tool = Tool(name="look", description="z" * 400)
+    with_tool = ChatRequest(messages=(user("hello"),), tools=(tool,))
+    assert routing_input(with_tool, RoutingOptions(), ()).input_token_count >= 100
+    without = ChatRequest(messages=(user("hello"),))
+    assert not routing_input(without, RoutingOptions(), ()).HasField("input_token_count")

@@ -91,3 +91,22 @@ def test_the_dial_goes_from_zero_to_one(dial: float) -> None:
     else:
         with pytest.raises(InvalidRequestError, match="cost_quality_dial"):
             RoutingOptions(cost_quality_dial=dial)
+
+
+def test_what_is_denied_or_required_adds_up() -> None:
+    client = RoutingOptions(
+        required_labels={"region": "eu", "hosting": "own"},
+        denied_providers=("openai",),
+        denied_models=("big",),
+        required_capabilities=frozenset({Capability.TOOLS}),
+    )
+    call = RoutingOptions(
+        required_labels={"region": "us"},
+        denied_providers=("mistral", "openai"),
+        required_capabilities=frozenset({Capability.VISION}),
+    )
+    both = call.over(client)
+    assert both.required_labels == {"region": "us", "hosting": "own"}
+    assert both.denied_providers == ("openai", "mistral")
+    assert both.denied_models == ("big",)
+    assert both.required_capabilities == {Capability.TOOLS, Capability.VISION}

@@ -20,11 +20,12 @@ from tests.unit.client.execution.world import (
     says,
 )
 
+from tierwise.budget import Budget
 from tierwise.decisions import PlanStep, StepKind
 from tierwise.error_class import ErrorClass
 from tierwise.errors import ChatError, InvalidRequestError
 from tierwise.execution.breaker import FAILURES_TO_OPEN, REST_S
-from tierwise.execution.budget import Budget, EscalationGuard
+from tierwise.execution.escalations import EscalationGuard
 from tierwise.settings import ClientSettings
 from tierwise.validators import custom
 
@@ -179,13 +180,13 @@ def test_without_a_share_all_may_go_up() -> None:
     assert all(escalates(world) for _ in range(20))
 
 
-def test_a_share_of_nothing_and_nothing_free_lets_none_go_up() -> None:
-    world = always_failing(escalation_share=0.0, free_escalations=0)
+def test_a_share_of_nothing_lets_none_go_up() -> None:
+    world = always_failing(escalation_share=0.0, free_escalations=5)
     assert not any(escalates(world) for _ in range(20))
 
 
 def test_a_chat_is_counted_once_however_many_escalations_it_tries() -> None:
-    world = world_with(escalation_share=0.0, free_escalations=1)
+    world = world_with(escalation_share=0.001, free_escalations=1)
     world.plans(
         first(model("low"), retry_limits={}),
         escalation(model("high", "beta"), retry_limits={}),
@@ -208,7 +209,7 @@ def test_an_alternate_is_no_escalation() -> None:
 
 
 def test_a_step_that_is_not_taken_uses_up_nothing() -> None:
-    world = always_failing(escalation_share=0.0, free_escalations=3)
+    world = always_failing(escalation_share=0.001, free_escalations=3)
     world.will("high", fails(ErrorClass.SERVER_ERROR))
     for _ in range(FAILURES_TO_OPEN):
         world.failed_chat()
@@ -222,7 +223,7 @@ def test_a_step_that_is_not_taken_uses_up_nothing() -> None:
 
 
 def test_a_probe_that_the_share_forbids_is_left_to_the_next_chat() -> None:
-    world = always_failing(escalation_share=0.0, free_escalations=2, window_s=120.0)
+    world = always_failing(escalation_share=0.001, free_escalations=2, window_s=120.0)
     world.will("high", fails(ErrorClass.SERVER_ERROR))
     for _ in range(FAILURES_TO_OPEN):
         world.failed_chat()
@@ -233,7 +234,7 @@ def test_a_probe_that_the_share_forbids_is_left_to_the_next_chat() -> None:
 
 
 def test_escalations_are_forgotten_with_their_window() -> None:
-    world = always_failing(escalation_share=0.0, free_escalations=1, window_s=60.0)
+    world = always_failing(escalation_share=0.001, free_escalations=1, window_s=60.0)
     assert escalates(world)
     world.now += 58.0
     assert not escalates(world)
@@ -256,7 +257,7 @@ def test_nothing_is_left_of_a_window_however_long_ago_it_was() -> None:
     for passes in range(60, 200):
         clock = Clock(1000.0)
         guard = EscalationGuard(
-            Budget(escalation_share=0.0, free_escalations=1, window_s=60.0), clock
+            Budget(escalation_share=0.001, free_escalations=1, window_s=60.0), clock
         )
         assert guard.may_escalate()
         clock.now += passes
@@ -290,7 +291,7 @@ def test_no_more_escalate_than_the_share_of_the_chats_in_the_window_or_the_free_
         oldest = (int(clock.now / bucket) - 59) * bucket
         in_window = sum(1 for at in begun if int(at / bucket) * bucket >= oldest)
         went_up = sum(1 for at in escalated if int(at / bucket) * bucket >= oldest)
-        allowed = went_up + 1 <= max(free, share * in_window)
+        allowed = share > 0 and went_up + 1 <= max(free, share * in_window)
         assert guard.may_escalate() is allowed
         if allowed:
             escalated.append(clock.now)

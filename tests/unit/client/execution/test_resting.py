@@ -149,3 +149,16 @@ def test_a_probe_whose_caller_gave_up_leaves_the_next_one_to_probe() -> None:
     world.log.clear()
     world.will("one", says("recovered"))
     assert world.chat().text == "recovered"
+
+
+def test_where_the_first_is_barred_an_alternate_that_rests_is_called_all_the_same() -> None:
+    world = World()
+    one, two = model("one"), model("two", "beta")
+    world.plans(first(one), alternate(two))
+    failing(world, "one", "two")
+    for _ in range(FAILURES_TO_OPEN):
+        world.failed_chat()
+    world.log.clear()
+    world.will("two", says("from two"))
+    assert world.chat(denied_models=("one",)).text == "from two"
+    assert world.called == ["two"]

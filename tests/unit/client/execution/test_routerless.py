@@ -25,6 +25,7 @@ from tests.unit.client.execution.world import (
     says,
 )
 
+from tierwise.budget import Budget
 from tierwise.decisions import (
     Capability,
     Decision,
@@ -36,7 +37,6 @@ from tierwise.decisions import (
 )
 from tierwise.error_class import ErrorClass
 from tierwise.errors import ChatError, ConfigurationError, RouterError
-from tierwise.execution.budget import Budget
 from tierwise.execution.chat import decide
 from tierwise.execution.routerless import PATIENCE, PROBE_EVERY_S, SAY_AFTER_S, routerless_cause
 from tierwise.messages import ChatRequest, user
@@ -484,3 +484,25 @@ def test_retries_of_a_remembered_plan_are_those_of_the_router() -> None:
     decision = without_router(world)
     assert decision.plan is not None
     assert decision.plan.steps[0].retry_limits == RETRIES
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"tier": "mid"}, "middle"),
+        ({"lowest_tier": "mid"}, "middle"),
+        ({"highest_tier": "mid"}, "middle"),
+        ({"required_quality": RequiredQuality.LOW}, "cheap"),
+        ({"required_quality": RequiredQuality.HIGH}, None),
+        ({"tier": "unheard-of"}, None),
+    ],
+)
+def test_configured_models_keep_the_limits_on_tiers(
+    limits: dict[str, Any], expected: str | None
+) -> None:
+    world = world_with(models=(CHEAP, MIDDLE, DEAR))
+    if expected is None:
+        with pytest.raises(ConfigurationError):
+            without_router(world, **limits)
+    else:
+        assert without_router(world, **limits).model_id == expected

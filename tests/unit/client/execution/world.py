@@ -21,7 +21,6 @@ from tierwise.decisions import Capability, Decision, Model, Plan, PlanStep, Pric
 from tierwise.error_class import ErrorClass
 from tierwise.errors import ChatError, ProviderError, RouterError
 from tierwise.execution.breaker import Breakers
-from tierwise.execution.budget import EscalationGuard
 from tierwise.execution.chat import chat
 from tierwise.execution.effects import (
     AskRouter,
@@ -36,6 +35,7 @@ from tierwise.execution.effects import (
     StreamHead,
     Work,
 )
+from tierwise.execution.escalations import EscalationGuard
 from tierwise.execution.routerless import Routerless
 from tierwise.execution.session import Session
 from tierwise.hooks import AttemptEvent, Hooks, OutcomeEvent, RouterOutageEvent

@@ -347,7 +347,12 @@ def test_turn_without_reasoning_keeps_nothing() -> None:
     assert made.tool_calls[0].provider_state == {}
 
 
-@pytest.mark.parametrize("length", range(len(STREAM) - 1))
+def test_stream_without_an_event_is_malformed() -> None:
+    error, _ = stream_failure([])
+    assert error.error_class is ErrorClass.MALFORMED_RESPONSE
+
+
+@pytest.mark.parametrize("length", range(1, len(STREAM) - 1))
 def test_stream_that_is_cut_anywhere_never_ends_clean(length: int) -> None:
     error, partial = stream_failure(STREAM[:length])
     assert error.error_class is ErrorClass.CONNECTION
