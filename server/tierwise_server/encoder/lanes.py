@@ -2,6 +2,10 @@
 
 Each lane takes one text at a time, and a lone request never waits for company. A plain queue and
 `call_soon_threadsafe` instead of an executor: the way there and back is about 65 µs shorter.
+
+Of idle lanes, the one that was busy last goes first. An inference drives everything else out of a
+core's caches, so lanes that take turns would have the event loop find them cold on every core: with
+one caller on two cores, that took 0.2 ms of a call.
 """
 
 from __future__ import annotations
@@ -89,8 +93,10 @@ class EncodingLanes:
             raise ValueError(f"queue_limit must not be negative: {queue_limit}")
         self._encoder = encoder
         self._capacity = lane_count + queue_limit
-        self._changed = threading.Condition()
-        # All below is guarded by `_changed`.
+        self._lock = threading.Lock()
+        # All below is guarded by `_lock`.
+        self._idle: list[threading.Lock] = []
+        """Bells of the lanes that wait for a job, the one that was busy last at the end."""
         self._queue: deque[_Job] = deque()
         self._busy = 0
         self._encode_s = _FIRST_ESTIMATE_S
@@ -128,7 +134,7 @@ class EncodingLanes:
         try:
             return await job.future
         except asyncio.CancelledError:
-            with self._changed, contextlib.suppress(ValueError):
+            with self._lock, contextlib.suppress(ValueError):
                 self._queue.remove(job)
             raise
 
@@ -139,11 +145,12 @@ class EncodingLanes:
             drain_s: How long waiting jobs may still be taken up; those left after it fail with
                 `LanesClosedError`. An inference that has begun is not interrupted.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            while self._idle:
+                self._idle.pop().release()
         if not await asyncio.to_thread(self._join, drain_s):
-            with self._changed:
+            with self._lock:
                 dropped = list(self._queue)
                 self._queue.clear()
             for job in dropped:
@@ -153,7 +160,7 @@ class EncodingLanes:
     def _enqueue(self, job: _Job) -> None:
         if job.deadline is not None and job.deadline <= job.called_at:
             raise DeadlinePassedError("The deadline had passed before the call.")
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise LanesClosedError("The lanes are closed.")
             pending = len(self._queue) + self._busy
@@ -163,7 +170,8 @@ class EncodingLanes:
                     queue_limit=self._capacity - len(self._lanes),
                 )
             self._queue.append(job)
-            self._changed.notify()
+            if self._idle:
+                self._idle.pop().release()
 
     def _join(self, timeout_s: float | None) -> bool:
         end = None if timeout_s is None else time.monotonic() + timeout_s
@@ -172,21 +180,27 @@ class EncodingLanes:
         return not any(lane.is_alive() for lane in self._lanes)
 
     def _run_lane(self) -> None:
-        while (job := self._take()) is not None:
+        bell = threading.Lock()
+        bell.acquire()
+        while (job := self._take(bell)) is not None:
             started_at = time.monotonic()
             outcome = self._encode(job, started_at)
             self._settle_lane(outcome)
             if outcome is not None:
                 job.finish(outcome)
 
-    def _take(self) -> _Job | None:
-        with self._changed:
-            while not self._queue:
+    def _take(self, bell: threading.Lock) -> _Job | None:
+        """Returns the next job; None when there are to be no more. The bell is the lane's own."""
+        while True:
+            with self._lock:
+                if self._queue:
+                    self._busy += 1
+                    return self._queue.popleft()
                 if self._closed:
                     return None
-                self._changed.wait()
-            self._busy += 1
-            return self._queue.popleft()
+                self._idle.append(bell)
+            # Until it is released by whoever has news. Another lane may have been faster.
+            bell.acquire()
 
     def _encode(self, job: _Job, started_at: float) -> Encoding | Exception | None:
         if job.future.cancelled():
@@ -204,7 +218,7 @@ class EncodingLanes:
         )
 
     def _settle_lane(self, outcome: Encoding | Exception | None) -> None:
-        with self._changed:
+        with self._lock:
             self._busy -= 1
             if isinstance(outcome, Encoding):
                 self._encode_s += _ESTIMATE_WEIGHT * (outcome.encode_s - self._encode_s)

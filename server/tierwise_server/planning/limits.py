@@ -44,9 +44,13 @@ class Scope:
     """What the model must be able to do, rules and attachments included."""
     fleet: FleetColumns | None
     """None when nothing is known of the fleet."""
+    probe: int
+    """Lowest probe level at which the plan calls a model that is being probed."""
     decided_rank: int
     ranks: tuple[int, ...]
     """Ranks of the tiers that may be used, in the order in which they are tried."""
+    minds_health: bool = True
+    """Whether models that are ill or exhausted are dropped."""
 
     def cost(self, position: int) -> int | None:
         """Returns the estimated cost of the call on a model; None when its price is unknown."""
@@ -78,7 +82,7 @@ def limits_of(scope: Scope) -> Iterator[Limit]:
     yield from _ability_limits(scope)
     yield from _size_limits(scope.registry, scope.call)
     yield from _price_limits(scope)
-    if scope.fleet is not None:
+    if scope.fleet is not None and scope.minds_health:
         yield from _fleet_limits(scope, scope.fleet)
 
 
@@ -154,10 +158,11 @@ def _size_limits(registry: ModelRegistry, call: CallSize) -> Iterator[Limit]:
 
 def _price_limits(scope: Scope) -> Iterator[Limit]:
     ceiling = scope.constraints.cost_ceiling_nano_usd
-    if ceiling is not None:
+    if ceiling is not None or scope.constraints.priced_only:
         yield Limit(
             constraint="price-unknown", models=scope.registry.priced, describe=_price_unknown
         )
+    if ceiling is not None:
         yield Limit(
             constraint="cost-ceiling",
             models=(scope.costs <= ceiling).astype(np.bool_),
@@ -166,7 +171,7 @@ def _price_limits(scope: Scope) -> Iterator[Limit]:
 
 
 def _fleet_limits(scope: Scope, fleet: FleetColumns) -> Iterator[Limit]:
-    yield Limit(constraint="unhealthy", models=fleet.available, describe=_unhealthy)
+    yield Limit(constraint="unhealthy", models=fleet.usable(scope.probe), describe=_unhealthy)
     yield Limit(
         constraint="no-headroom", models=fleet.remaining_requests >= 1, describe=_request_headroom
     )
@@ -252,7 +257,9 @@ def _output_limit(scope: Scope, position: int) -> str:
     )
 
 
-def _price_unknown(_scope: Scope, _position: int) -> str:
+def _price_unknown(scope: Scope, _position: int) -> str:
+    if scope.constraints.cost_ceiling_nano_usd is None:
+        return "its price is unknown, and the caller has a spend limit"
     return "its price is unknown, and the request sets a cost ceiling"
 
 

@@ -39,12 +39,15 @@ def ranked_models(scope: Scope, qualified: Flags, rank: int, priority: Priority)
         scope: What the models were held against.
         qualified: The models that meet every limit.
         rank: Rank of the tier.
-        priority: What to rank by. Ties go to the lower cost, then the better quality, then the id;
-            what is not known comes last.
+        priority: What to rank by. Ties go to the lower cost, then to the model whose rate limits
+            are less in use, then the better quality, then the id; what is not known comes last,
+            but for latency, where it stands in the middle.
     """
     tier = scope.registry.tiers[rank]
     found: Ranking = qualified[tier].nonzero()[0] + tier.start
     # A tier's models stand in the order of quality and id, and every sort here is stable.
+    if scope.fleet is not None:
+        found = found[scope.fleet.usage_level[found].argsort(kind="stable")]
     found = found[scope.costs[found].argsort(kind="stable")]
     match priority:
         case Priority.COST:

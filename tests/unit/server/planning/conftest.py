@@ -156,6 +156,7 @@ class Planning:
         *,
         constraints: Constraints | None = None,
         fleet: FleetView = EMPTY_FLEET,
+        seed: bytes = b"seed",
     ) -> tuple[DroppedModel, ...]:
         """Returns the models that the same choice drops."""
         catalog = self.catalog(models)
@@ -167,6 +168,7 @@ class Planning:
             asked,
             language="en",
             fleet=fleet,
+            seed=seed,
         )
 
     def _request(

@@ -5,13 +5,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.unit.server.planning.conftest import TODAY
 
+from tierwise_server.catalog.ids import TierId
 from tierwise_server.catalog.registry import Capability
 from tierwise_server.catalog.rules import AttachmentKind
+from tierwise_server.deciding.bounds import TierBounds
+from tierwise_server.deciding.decision import DecisionKind, Verdict
 from tierwise_server.deciding.errors import RequestError
 from tierwise_server.deciding.request import Constraints, Priority, RoutingRequest
+from tierwise_server.planning.choice import plan_models
 from tierwise_server.planning.errors import NoModelQualifiesError
-from tierwise_server.planning.fleet import FleetView, ModelHealth
+from tierwise_server.planning.fleet import EMPTY_FLEET, FleetView, ModelHealth
+from tierwise_server.planning.prices import resolve_prices
+from tierwise_server.planning.registry import build_registry
 
 if TYPE_CHECKING:
     from tests.unit.server.planning.conftest import Planning
@@ -123,7 +130,9 @@ def test_a_model_of_unknown_price_comes_after_those_of_known_price(planning: Pla
     assert chosen(planning.choose(models, "budget")) == "priced"
 
 
-def test_latency_ranks_observed_models_first_and_the_others_by_cost(planning: Planning) -> None:
+def test_latency_ranks_by_what_was_observed_and_takes_the_rest_for_the_median(
+    planning: Planning,
+) -> None:
     models = [
         planning.model("slow", "budget", "1"),
         planning.model("fast", "budget", "5"),
@@ -134,8 +143,75 @@ def test_latency_ranks_observed_models_first_and_the_others_by_cost(planning: Pl
         revision="1", models={"slow": ModelHealth(latency_s=3), "fast": ModelHealth(latency_s=1)}
     )
     assert chosen(planning.choose(models, "budget", request, fleet=fleet)) == "fast"
-    assert chosen(planning.choose(models[::2], "budget", request, fleet=fleet)) == "slow"
+    choice = planning.choose(models, "budget", request, fleet=fleet)
+    assert [step.model.model.id for step in choice.plan.steps] == ["fast", "unseen", "slow"]
+    # Alone with the slow one, the model that nobody called is as good as it, and cheaper.
+    assert chosen(planning.choose(models[::2], "budget", request, fleet=fleet)) == "unseen"
     assert chosen(planning.choose(models, "budget", request)) == "unseen"
+
+
+def test_equal_models_share_the_calls_by_the_use_of_their_limits(planning: Planning) -> None:
+    models = [
+        planning.model("east", "budget", "1"),
+        planning.model("west", "budget", "1"),
+        planning.model("dear", "budget", "2"),
+    ]
+    fleet = FleetView(revision="1", models={"east": ModelHealth(usage_level=3)})
+    assert chosen(planning.choose(models, "budget")) == "east"
+    assert chosen(planning.choose(models, "budget", fleet=fleet)) == "west"
+    full = FleetView(
+        revision="2",
+        models={name: ModelHealth(usage_level=8) for name in ("east", "west")},
+    )
+    # A model that costs more is not equal, however busy the others are.
+    assert chosen(planning.choose(models, "budget", fleet=full)) == "east"
+
+
+def test_the_fleet_is_never_dropped_as_a_whole_for_its_health(planning: Planning) -> None:
+    models = three(planning)
+    ill = {one.id: ModelHealth(available=False) for one in models}
+    some = FleetView(revision="1", models={"small": ill["small"]})
+    choice = planning.choose(models, "budget", fleet=some)
+    assert "small" not in [step.model.model.id for step in choice.plan.steps]
+    assert chosen(choice) == "medium"
+    every = FleetView(revision="2", models=ill)
+    assert chosen(planning.choose(models, "budget", fleet=every)) == "small"
+    assert planning.drops(models, "budget", fleet=every) == ()
+    exhausted = FleetView(
+        revision="3", models={one.id: ModelHealth(remaining_requests=0) for one in models}
+    )
+    assert chosen(planning.choose(models, "mid", fleet=exhausted)) == "medium"
+
+
+def test_a_share_of_plans_that_grows_with_the_level_probes_a_model(planning: Planning) -> None:
+    models = [planning.model("ill", "budget", "1"), planning.model("well", "budget", "2")]
+    shares = []
+    for level in range(5):
+        health = ModelHealth(available=False, probe_level=level)
+        fleet = FleetView(revision=f"r{level}", models={"ill": health})
+        seeds = [f"prompt {number}".encode() for number in range(400)]
+        first = [chosen(planning.choose(models, "budget", fleet=fleet, seed=one)) for one in seeds]
+        again = [chosen(planning.choose(models, "budget", fleet=fleet, seed=one)) for one in seeds]
+        assert first == again
+        dropped = [planning.drops(models, "budget", fleet=fleet, seed=one) for one in seeds]
+        assert [bool(one) for one in dropped] == [one == "well" for one in first]
+        shares.append(first.count("ill") / len(first))
+    assert shares == [
+        pytest.approx(expected, abs=0.07) for expected in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
+    ]
+    assert shares[-1] == 1
+
+
+def test_models_of_unknown_price_are_left_out_where_spend_has_to_be_known(
+    planning: Planning,
+) -> None:
+    models = [planning.model("unpriced", "budget", None), planning.model("priced", "mid")]
+    priced_only = Constraints(priced_only=True)
+    assert chosen(planning.choose(models, "budget")) == "unpriced"
+    assert chosen(planning.choose(models, "budget", constraints=priced_only)) == "priced"
+    (dropped,) = planning.drops(models, "budget", constraints=priced_only)
+    assert dropped.constraint == "price-unknown"
+    assert "spend limit" in dropped.description
 
 
 def test_quality_ranks_rated_models_first_and_ties_by_cost(planning: Planning) -> None:
@@ -187,12 +263,15 @@ def test_a_pinned_model_is_the_only_one_or_an_error(planning: Planning) -> None:
     pinned = Constraints(pinned_model="medium")
     choice = planning.choose(three(planning), "mid", constraints=pinned)
     assert [step.model.model.id for step in choice.plan.steps] == ["medium"]
+    # Also when it is ill, since there is no other.
     fleet = FleetView(revision="1", models={"medium": ModelHealth(available=False)})
+    assert chosen(planning.choose(three(planning), "mid", constraints=pinned, fleet=fleet))
+    seeing = replace(pinned, required_capabilities=frozenset({Capability.VISION}))
     with pytest.raises(NoModelQualifiesError) as caught:
-        planning.choose(three(planning), "mid", constraints=pinned, fleet=fleet)
+        planning.choose(three(planning), "mid", constraints=seeing, fleet=fleet)
     assert {one.model_id: one.constraint for one in caught.value.dropped} == {
         "small": "tier",
-        "medium": "unhealthy",
+        "medium": "capability",
         "large": "tier",
     }
 
@@ -347,3 +426,67 @@ def test_prices_alone_change_the_revision_of_a_registry(planning: Planning) -> N
     assert planning.registry(three(planning)).revision == revision
     dearer = [*three(planning)[:2], planning.model("large", "premium", "17")]
     assert planning.registry(dearer).revision != revision
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+@pytest.mark.parametrize("weight", [None, 2.0])
+def test_a_choice_made_before_is_the_one_that_would_be_made_anew(
+    planning: Planning, priority: Priority, weight: float | None
+) -> None:
+    catalog = planning.catalog(
+        [
+            planning.model("cheap-in", "budget", "1", quality=0.4, weight=weight),
+            planning.model("flat", "budget", "0.9", per_call="0.001", weight=weight),
+            planning.model("sees", "mid", "3", capabilities=[Capability.VISION]),
+            planning.model("blind", "mid", "2", context_window=20_000),
+            planning.model("large", "premium", "9", capabilities=[Capability.VISION]),
+        ]
+    )
+    registry = build_registry(catalog, resolve_prices(catalog.models, TODAY))
+    view = FleetView(revision="1", models={"blind": ModelHealth(available=False)})
+
+    def described(request: RoutingRequest, tier: str, fleet: FleetView, highest: int) -> object:
+        choice = plan_models(
+            registry,
+            Verdict(kind=DecisionKind.SEMANTIC, tier=catalog.tier_by_id[TierId(tier)], reason=""),
+            TierBounds(lowest=0, highest=highest),
+            request,
+            language="en",
+            fleet=fleet,
+            seed=request.text.encode(),
+        )
+        assert choice is not None
+        steps = [
+            (one.model.model.id, one.kind, one.error_classes, one.estimated_cost_nano_usd)
+            for one in choice.plan.steps
+        ]
+        return (
+            *(chosen(choice), choice.propensity, choice.estimated_cost_nano_usd, steps),
+            *(choice.counterfactual_cost_nano_usd, choice.plan.estimated_input_tokens),
+        )
+
+    unlike = [
+        (
+            RoutingRequest(
+                text=text,
+                character_count=len(text),
+                priority=priority,
+                attachments=attachments,
+                expected_output_tokens=output,
+            ),
+            tier,
+            fleet,
+            highest,
+        )
+        for text in ("short", "of another length", "of another lengtH", "word " * 20_000)
+        for attachments in (frozenset(), frozenset({AttachmentKind.IMAGE}))
+        for output in (None, 10)
+        for tier in ("budget", "mid")
+        for fleet in (EMPTY_FLEET, view)
+        for highest in (1, 2)
+    ]
+    for _ in range(2):
+        for request, *others in unlike:
+            # Constraints that constrain nothing are not known to be those of the case before.
+            anew = replace(request, constraints=Constraints())
+            assert described(request, *others) == described(anew, *others)
