@@ -6,7 +6,7 @@ fitting the scorer without them and deciding again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from tierwise_server.deciding.decide import (
 )
 from tierwise_server.deciding.decision import Verdict
 from tierwise_server.deciding.semantic import leaned_threshold
-from tierwise_server.scoring.scorer import Scores
+from tierwise_server.scoring import Lead, Phrases
 from tierwise_server.snapshot import Snapshot, fit_catalog
 
 NEAREST_SHOWN = 5
@@ -100,14 +100,15 @@ def explain(
     verdict: Verdict,
     *,
     vector: NDArray[np.float32] | None,
-    scores: Scores | None,
+    phrases: Phrases,
+    leads: Sequence[Lead] | None,
     task_limit: int,
 ) -> Explanation:
     """Returns what a verdict rests on. Blocking; fits the scorer up to five times."""
     rules = tuple(_rules(snapshot, opening, verdict))
-    if vector is None or scores is None:
+    if vector is None or leads is None:
         return Explanation(rules=rules)
-    evidence = _Evidence(snapshot, opening, verdict, vector, scores)
+    evidence = _Evidence(snapshot, opening, verdict, (vector, phrases), leads)
     return Explanation(
         tiers=evidence.tiers(),
         tasks=evidence.tasks(task_limit),
@@ -136,15 +137,16 @@ class _Evidence:
         snapshot: Snapshot,
         opening: Opening,
         verdict: Verdict,
-        vector: NDArray[np.float32],
-        scores: Scores,
+        prompt: tuple[NDArray[np.float32], Phrases],
+        leads: Sequence[Lead],
     ) -> None:
         self._snapshot = snapshot
         self._catalog = snapshot.catalog
         self._opening = opening
         self._verdict = verdict
-        self._vector = vector
-        self._scores = scores
+        self._vector, self._phrases = prompt
+        self._leads = leads
+        self._scores = snapshot.scorer.score(*prompt)
 
     def tiers(self) -> tuple[TierShowing, ...]:
         """Returns each tier's showing, best first."""
@@ -155,7 +157,7 @@ class _Evidence:
                 threshold=self._leaned(one.threshold, one.rank),
                 task=self._catalog.tasks[one.task],
             )
-            for one in tier_scores(self._catalog, self._scores)
+            for one in tier_scores(self._catalog, self._leads)
         ]
         return tuple(sorted(showings, key=lambda one: (-one.score, one.tier.rank)))
 
@@ -203,7 +205,7 @@ class _Evidence:
 
     def _threshold_flip(self) -> Flip | None:
         """Returns the threshold at which the comparison starts or stops to decide."""
-        outcome = semantic_outcome(self._catalog, self._opening.request, self._scores)
+        outcome = semantic_outcome(self._catalog, self._opening.request, self._leads)
         accepted = outcome.best.score >= outcome.threshold
         edge = outcome.best.threshold + outcome.best.score - outcome.threshold
         # Just on the other side of the edge, where the decision is the other one.
@@ -216,7 +218,7 @@ class _Evidence:
             )
             for tier in self._catalog.tiers
         )
-        verdict = close_decision(replace(self._catalog, tiers=tiers), self._opening, self._scores)
+        verdict = close_decision(replace(self._catalog, tiers=tiers), self._opening, self._leads)
         if verdict.tier.id == self._verdict.tier.id:
             return None
         return Flip(verdict=verdict, threshold=edge)
@@ -231,8 +233,10 @@ class _Evidence:
             kept[match.index] = False
             if not kept.any():
                 return None
-            scorer = fit_catalog(self._catalog, self._snapshot.vectors, kept)
-            verdict = close_decision(self._catalog, self._opening, scorer.score(self._vector))
+            snapshot = self._snapshot
+            scorer = fit_catalog(self._catalog, snapshot.vectors, snapshot.phrases, kept)
+            leads = scorer.leads(self._vector, self._phrases)
+            verdict = close_decision(self._catalog, self._opening, leads)
             if verdict.tier.id != self._verdict.tier.id:
                 return Flip(verdict=verdict, without=nearest[:count])
         return None

@@ -26,7 +26,7 @@ from tierwise_server.catalog.loader import (
     parse_catalog,
     read_catalog_files,
 )
-from tierwise_server.snapshot import Snapshot, build_snapshot
+from tierwise_server.snapshot import Snapshot, build_snapshot, embedded_texts
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class LiveCatalog:
 
     def _build(self, files: CatalogFiles) -> Snapshot:
         catalog = parse_catalog(files, self._documents)
-        vectors = self._embed([utterance.text for utterance in catalog.utterances])
+        vectors = self._embed(embedded_texts(catalog))
         return build_snapshot(catalog, vectors, self._encoder_id)
 
     async def _off_loop(self, work: Callable[[], _Result]) -> _Result:

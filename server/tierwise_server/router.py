@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -30,16 +30,21 @@ from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.explaining import Explanation, explain
+from tierwise_server.fleet.monitor import FleetMonitor
 from tierwise_server.live_catalog import LiveCatalog, RevisionMismatchError
 from tierwise_server.planning.choice import ModelChoice, explain_drops, plan_models
 from tierwise_server.planning.errors import DroppedModel
-from tierwise_server.planning.fleet import EMPTY_FLEET
-from tierwise_server.scoring.scorer import Scorer, Scores
+from tierwise_server.planning.fleet import FleetView
+from tierwise_server.scoring import NO_PHRASES, Lead, Phrases, Scorer, phrases_of
 from tierwise_server.snapshot import Snapshot
+from tierwise_server.spending.control import Reservation, SpendControl
+from tierwise_server.spending.standing import Standing, within_limits
 
 INLINE_CHARACTERS = 20_000
 """Texts up to this length are matched against rules on the event loop (under 0.3 ms); longer ones
 on another thread."""
+
+_NO_TEXT = RoutingRequest()
 
 
 class UnknownCatalogError(RequestError):
@@ -100,10 +105,35 @@ class Routed:
     verdict: Verdict
     choice: ModelChoice | None
     """The model and the plan; None where the catalog has no models."""
-    scores: Scores | None
+    leads: tuple[Lead, ...] | None
+    """Each tier's best task; None where the prompt was not compared with utterances."""
     vector: NDArray[np.float32] | None
     """The prompt's vector; None where it was not embedded."""
+    phrases: Phrases
+    """Phrases of what was embedded; none where only a vector was sent."""
     timings: Timings
+    fleet: FleetView
+    """What was known of the models' health."""
+    reservation: Reservation | None = None
+    """What the caller's spend limits hold back for it; None where it has none."""
+
+    def after(self, timings: Timings, opening: Opening | None = None) -> Routed:
+        """Returns the decision with other timings, and with another opening where one is given.
+
+        Written out, since every call comes by here and `dataclasses.replace` takes twice the time.
+        """
+        return Routed(
+            catalog=self.catalog,
+            snapshot=self.snapshot,
+            opening=opening or self.opening,
+            verdict=self.verdict,
+            choice=self.choice,
+            leads=self.leads,
+            vector=self.vector,
+            phrases=self.phrases,
+            timings=timings,
+            fleet=self.fleet,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,21 +147,23 @@ class Explained:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Known:
-    """What is known of a prompt: its vector, and its scores by the scorer that last scored it."""
+    """What is known of a prompt: its vector, and what the scorer that last scored it found."""
 
     vector: NDArray[np.float32]
+    phrases: Phrases = field(default_factory=lambda: NO_PHRASES)
+    """Phrases of its text; none where only a vector was sent."""
     scorer: Scorer | None = None
-    scores: Scores | None = None
+    leads: tuple[Lead, ...] | None = None
     answer: Routed | None = None
     """The last decision on the prompt alone, without any wish of a caller. It is a pure function
     of the text and its snapshot, so it is the answer for as long as that is in service. Its
     opening holds no text: no prompt outlives its call."""
 
-    def scores_by(self, scorer: Scorer) -> Scores:
-        """Returns the prompt's scores by a scorer, which are a pure function of both."""
-        if self.scores is None or self.scorer is not scorer:
-            self.scores, self.scorer = scorer.score(self.vector), scorer
-        return self.scores
+    def leads_by(self, scorer: Scorer) -> tuple[Lead, ...]:
+        """Returns each tier's best task by a scorer, which is a pure function of both."""
+        if self.leads is None or self.scorer is not scorer:
+            self.leads, self.scorer = scorer.leads(self.vector, self.phrases), scorer
+        return self.leads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,6 +172,8 @@ class _Embedded:
     queue_s: float = 0.0
     encoding_s: float = 0.0
     cached: bool = False
+    respelt: bool = False
+    """Whether it was put right first, so that it is also what another text became."""
 
 
 class Router:
@@ -153,14 +187,28 @@ class Router:
         *,
         encoder_id: str,
         dimensions: int,
+        fleet: FleetMonitor | None = None,
+        spending: SpendControl | None = None,
     ) -> None:
-        """Takes what it needs; the first catalog is the default."""
+        """Takes what it needs; the first catalog is the default.
+
+        Args:
+            catalogs: By name.
+            lanes: Where prompts are embedded.
+            cache: Keeps what is known of prompts.
+            encoder_id: Of the encoder in the lanes.
+            dimensions: Of its vectors.
+            fleet: What observes the models. None where no outcomes come in.
+            spending: What holds callers to their limits. None where nobody spends.
+        """
         self.catalogs = catalogs
         self._default = next(iter(catalogs))
         self._lanes = lanes
         self._cache = cache
         self._encoder_id = encoder_id
         self._dimensions = dimensions
+        self._fleet = fleet or FleetMonitor()
+        self._spending = spending or SpendControl()
 
     def forget_scores(self) -> None:
         """Drops what was found by catalogs that may be out of service; vectors stay.
@@ -168,7 +216,7 @@ class Router:
         Otherwise each remembered prompt would keep the snapshot that scored it in memory.
         """
         for known in self._cache.values():
-            known.scorer = known.scores = known.answer = None
+            known.scorer = known.leads = known.answer = None
 
     def live(self, name: str) -> LiveCatalog:
         """Returns a catalog by name; the empty name means the default.
@@ -193,6 +241,7 @@ class Router:
             RequestError: The request cannot be decided as it is.
             QueueFullError: Too many prompts wait for the encoder.
             DeadlinePassedError: The deadline passed before the prompt was embedded.
+            SpendLimitReachedError: The caller has spent what it may.
         """
         started = time.perf_counter()
         live = self.live(query.catalog)
@@ -200,9 +249,13 @@ class Router:
         if query.is_prompt_alone:
             known = self._cache.get(query.embedded_text)
             answer = known.answer if known is not None else None
-            if answer is not None and answer.snapshot is snapshot:
+            if (
+                answer is not None
+                and answer.snapshot is snapshot
+                and answer.fleet is self._fleet.view(live.name)
+            ):
                 spent = time.perf_counter() - started
-                return replace(answer, timings=Timings(total_s=spent, vector_cached=True))
+                return answer.after(Timings(total_s=spent, vector_cached=True))
         opening = await self._open(snapshot, query)
         return await self._finish(live.name, snapshot, query, opening, started, deadline)
 
@@ -218,6 +271,7 @@ class Router:
 
         Raises:
             RequestError: With the faults of every query.
+            SpendLimitReachedError: A caller has spent what it may.
         """
         started = time.perf_counter()
         names = each_below(path, queries, lambda query: self.live(query.catalog).name)
@@ -238,6 +292,11 @@ class Router:
         ]
         try:
             return list(await asyncio.gather(*tasks))
+        except BaseException:
+            for task in tasks:
+                if task.done() and not task.cancelled() and task.exception() is None:
+                    self._release(task.result())
+            raise
         finally:
             # One refusal refuses the batch; what still waits must not cost encoder time.
             for task in tasks:
@@ -270,6 +329,7 @@ class Router:
         # Anew, since what is remembered of a prompt says nothing of the rules that hold for it.
         opening = await self._open(snapshot, query)
         routed = await self._finish(live.name, snapshot, query, opening, started, deadline)
+        self._release(routed)
         explanation = await asyncio.get_running_loop().run_in_executor(
             None,
             lambda: explain(
@@ -277,7 +337,8 @@ class Router:
                 routed.opening,
                 routed.verdict,
                 vector=routed.vector,
-                scores=routed.scores,
+                phrases=routed.phrases,
+                leads=routed.leads,
                 task_limit=task_limit,
             ),
         )
@@ -285,11 +346,22 @@ class Router:
             routed.snapshot.models,
             routed.verdict,
             routed.opening.bounds,
-            query.request,
+            routed.opening.request,
             language=routed.opening.language,
-            fleet=EMPTY_FLEET,
+            fleet=routed.fleet,
+            seed=_seed(query),
         )
         return Explained(routed=routed, explanation=explanation, dropped_models=dropped)
+
+    def confirm(self, routed: Routed, decision_id: str) -> None:
+        """Has what a decision holds back of the caller's limits end with its outcome."""
+        if routed.reservation is not None:
+            self._spending.confirm(routed.reservation, decision_id)
+
+    def _release(self, routed: Routed) -> None:
+        """Ends what a decision holds back that nobody gets."""
+        if routed.reservation is not None:
+            self._spending.release(routed.reservation)
 
     async def _finish(
         self,
@@ -300,18 +372,25 @@ class Router:
         started: float,
         deadline: float | None,
     ) -> Routed:
-        embedded = await self._embed(query, deadline) if opening.needs_vector else None
+        caller = query.request.caller
+        self._spending.admit(catalog, caller)
+        embedded = await self._embed(snapshot, query, deadline) if opening.needs_vector else None
+        # From here on nothing waits, so that no other call spends in between.
+        standing = self._spending.standing(catalog, caller)
         scoring_started = time.perf_counter()
-        scores = embedded.known.scores_by(snapshot.scorer) if embedded is not None else None
+        leads = embedded.known.leads_by(snapshot.scorer) if embedded is not None else None
         scored = time.perf_counter()
-        verdict = close_decision(snapshot.catalog, opening, scores)
+        verdict = close_decision(snapshot.catalog, opening, leads)
+        if standing.is_limited:
+            opening, verdict = self._within_limits(catalog, snapshot, standing, opening, verdict)
+        fleet = self._fleet.view(catalog)
         choice = plan_models(
             snapshot.models,
             verdict,
             opening.bounds,
-            query.request,
+            opening.request,
             language=opening.language,
-            fleet=EMPTY_FLEET,
+            fleet=fleet,
             seed=_seed(query),
         )
         routed = Routed(
@@ -320,8 +399,9 @@ class Router:
             opening=opening,
             verdict=verdict,
             choice=choice,
-            scores=scores,
+            leads=leads,
             vector=embedded.known.vector if embedded is not None else None,
+            phrases=embedded.known.phrases if embedded is not None else NO_PHRASES,
             timings=Timings(
                 queue_s=embedded.queue_s if embedded is not None else 0.0,
                 encoding_s=embedded.encoding_s if embedded is not None else 0.0,
@@ -329,10 +409,31 @@ class Router:
                 total_s=time.perf_counter() - started,
                 vector_cached=embedded is not None and embedded.cached,
             ),
+            fleet=fleet,
+            reservation=self._spending.reserve(catalog, caller, _first_cost(choice)),
         )
-        if embedded is not None and query.is_prompt_alone:
+        ours_alone = query.is_prompt_alone and not standing.is_limited
+        if embedded is not None and ours_alone and not embedded.respelt:
             embedded.known.answer = _without_text(routed)
         return routed
+
+    def _within_limits(
+        self,
+        catalog: str,
+        snapshot: Snapshot,
+        standing: Standing,
+        opening: Opening,
+        verdict: Verdict,
+    ) -> tuple[Opening, Verdict]:
+        """Returns a decision as the caller's spend limits leave it."""
+        if standing.reached:
+            self._spending.note(catalog, standing)
+            opening, verdict = within_limits(standing, snapshot.catalog, opening, verdict)
+        if standing.is_bound and snapshot.models.unpriced.any():
+            request = opening.request
+            constraints = replace(request.constraints, priced_only=True)
+            opening = replace(opening, request=replace(request, constraints=constraints))
+        return opening, verdict
 
     def _checked_opening(self, snapshot: Snapshot, query: Query) -> Opening:
         if query.sent_vector is not None:
@@ -348,29 +449,46 @@ class Router:
             None, self._checked_opening, snapshot, query
         )
 
-    async def _embed(self, query: Query, deadline: float | None) -> _Embedded:
+    async def _embed(self, snapshot: Snapshot, query: Query, deadline: float | None) -> _Embedded:
         if query.sent_vector is not None:
             return _Embedded(known=Known(vector=_unit(query.sent_vector.values)))
+        text = snapshot.spelling.corrected(query.embedded_text)
+        respelt = text != query.embedded_text
         keep = not query.request.keep_nothing
         if keep:
-            known = self._cache.get(query.embedded_text)
+            known = self._cache.get(text)
             if known is not None:
-                return _Embedded(known=known, cached=True)
-        encoding = await self._lanes.encode(query.embedded_text, deadline)
-        known = Known(vector=encoding.vector)
+                return _Embedded(known=known, cached=True, respelt=respelt)
+        encoding = await self._lanes.encode(text, deadline)
+        known = Known(vector=encoding.vector, phrases=phrases_of(text))
         if keep:
-            self._cache.put(query.embedded_text, known)
-        return _Embedded(known=known, queue_s=encoding.queue_s, encoding_s=encoding.encode_s)
+            self._cache.put(text, known)
+        return _Embedded(
+            known=known,
+            queue_s=encoding.queue_s,
+            encoding_s=encoding.encode_s,
+            respelt=respelt,
+        )
 
 
 def _without_text(routed: Routed) -> Routed:
     """Returns a decision on a prompt alone, with nothing in it of the prompt's text."""
-    opening = replace(
-        routed.opening,
-        request=RoutingRequest(),
+    opening = routed.opening
+    bare = Opening(
+        request=_NO_TEXT,
+        bounds=opening.bounds,
         subject=routed.snapshot.catalog.rules.subject(text=""),
+        language=opening.language,
+        required_capabilities=opening.required_capabilities,
+        verdict=opening.verdict,
+        abstention=opening.abstention,
     )
-    return replace(routed, opening=opening)
+    return routed.after(routed.timings, bare)
+
+
+def _first_cost(choice: ModelChoice | None) -> int:
+    """Returns the estimated cost of a decision's first call; 0 where it is not known."""
+    return choice.estimated_cost_nano_usd or 0 if choice is not None else 0
 
 
 def _seed(query: Query) -> bytes:

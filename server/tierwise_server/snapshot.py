@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,15 @@ from tierwise_server.catalog.faults import CatalogInvalidError, Fault, FaultRule
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.planning.prices import PriceFault, resolve_prices
 from tierwise_server.planning.registry import ModelRegistry, build_registry
-from tierwise_server.scoring.scorer import Scorer, ScorerParameters, fit_scorer
+from tierwise_server.scoring import (
+    BACKGROUND,
+    Phrases,
+    Scorer,
+    ScorerParameters,
+    fit_scorer,
+    phrases_of,
+)
+from tierwise_server.spelling import Spelling
 
 REVISION_DIGITS = 16
 """Hex digits of a revision: 64 bits tell any number of edits apart."""
@@ -25,8 +34,12 @@ class Snapshot:
 
     catalog: Catalog
     vectors: NDArray[np.float32]
-    """Unit vector of each utterance, in the order of `catalog.utterances`."""
+    """Unit vector of each text of `embedded_texts`."""
+    phrases: tuple[Phrases, ...]
+    """Phrases of each of them."""
     scorer: Scorer
+    spelling: Spelling
+    """The words of the utterances, by which prompts are put right before they are embedded."""
     models: ModelRegistry
     """The models with the prices of the day on which the snapshot was built."""
     encoder_id: str
@@ -36,21 +49,34 @@ class Snapshot:
     """When it was built, in UTC."""
 
 
+def embedded_texts(catalog: Catalog) -> list[str]:
+    """Returns the texts that scoring needs: `catalog.utterances`, then the background's."""
+    return [one.text for one in (*catalog.utterances, *catalog.background_utterances)]
+
+
 def build_snapshot(catalog: Catalog, vectors: NDArray[np.float32], encoder_id: str) -> Snapshot:
     """Prices the models, fits the scorer and returns the snapshot.
+
+    Args:
+        catalog: The catalog.
+        vectors: Unit vector of each text of `embedded_texts`.
+        encoder_id: The encoder that they come from.
 
     Raises:
         CatalogInvalidError: A model has no price and does not say that it is unknown.
     """
     now = datetime.datetime.now(datetime.UTC)
     models = price_models(catalog, now.date())
-    scorer = fit_catalog(catalog, vectors)
+    phrases = tuple(map(phrases_of, embedded_texts(catalog)))
+    scorer = fit_catalog(catalog, vectors, phrases)
     parts = (catalog.content_revision, encoder_id, scorer.scorer_id, models.revision)
     content = "\0".join(parts)
     return Snapshot(
         catalog=catalog,
         vectors=vectors,
+        phrases=phrases,
         scorer=scorer,
+        spelling=Spelling.of(embedded_texts(catalog)),
         models=models,
         encoder_id=encoder_id,
         revision=hashlib.sha256(content.encode()).hexdigest()[:REVISION_DIGITS],
@@ -85,25 +111,32 @@ def _fault(fault: PriceFault) -> Fault:
 def fit_catalog(
     catalog: Catalog,
     vectors: NDArray[np.float32],
+    phrases: Sequence[Phrases],
     kept: NDArray[np.bool_] | None = None,
 ) -> Scorer:
     """Fits a scorer to a catalog, or to a part of its utterances.
 
     Args:
         catalog: Where the labels come from.
-        vectors: Unit vector of each utterance of the catalog.
-        kept: Which utterances to use; None means all.
+        vectors: Unit vector of each text of `embedded_texts`.
+        phrases: Phrases of each of them.
+        kept: Which of `catalog.utterances` to use; None means all. The background stays whole.
     """
-    task_of_utterance = np.array([one.task_index for one in catalog.utterances], dtype=np.int64)
-    tier_of_task = np.array(
-        [catalog.tier_by_id[task.tier].rank for task in catalog.tasks], dtype=np.int64
-    )
+    utterances = (*catalog.utterances, *catalog.background_utterances)
+    task_of_utterance = np.array([one.task_index for one in utterances], dtype=np.int64)
+    ranks = [catalog.tier_by_id[task.tier].rank for task in catalog.tasks]
+    tier_of_task = np.array(ranks + [BACKGROUND] * len(catalog.background), dtype=np.int64)
     if kept is not None:
-        vectors, task_of_utterance = vectors[kept], task_of_utterance[kept]
+        chosen = np.flatnonzero(
+            np.pad(kept, (0, len(utterances) - len(kept)), constant_values=True)
+        )
+        vectors, task_of_utterance = vectors[chosen], task_of_utterance[chosen]
+        phrases = [phrases[one] for one in chosen.tolist()]
     return fit_scorer(
         vectors,
         task_of_utterance,
         tier_of_task,
         ScorerParameters(),
         tier_count=len(catalog.tiers),
+        phrases=phrases,
     )

@@ -111,7 +111,8 @@ async def test_a_vector_goes_where_its_prompt_goes(
     by_vector = await shared.decide(embedding(encoder, LIKE[tier], scale))
     assert by_vector.tier_id == by_text.tier_id == tier
     assert by_vector.task_id == by_text.task_id
-    assert by_vector.score == pytest.approx(by_text.score, abs=1e-5)
+    # The words of a text count beside its vector.
+    assert by_vector.score == pytest.approx(by_text.score, abs=0.2)
     assert by_vector.timings.encoding_duration.ToTimedelta().total_seconds() == 0
 
 

@@ -86,6 +86,8 @@ class FaultRule(StrEnum):
     OUTPUT_EXCEEDS_WINDOW = "output-exceeds-window"
     EMPTY_TIER = "empty-tier"
     DEFAULT_TIER_WITHOUT_MODEL = "default-tier-without-model"
+    # Limits.
+    DUPLICATE_LIMIT = "duplicate-limit"
     # Cases.
     CASE_WITHOUT_PROMPT = "case-without-prompt"
     TASK_OF_OTHER_TIER = "task-of-other-tier"

@@ -14,9 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from tierwise_server.catalog.background_file import BACKGROUND_FILE
 from tierwise_server.catalog.case_files import CASE_FOLDER
 from tierwise_server.catalog.document import FILE_START
 from tierwise_server.catalog.faults import Fault, FaultLog, FaultRule, nearest, quoted
+from tierwise_server.catalog.limits_file import LIMITS_FILE
 from tierwise_server.catalog.models_file import MODELS_FILE
 from tierwise_server.catalog.rules_file import RULES_FILE
 from tierwise_server.catalog.settings_file import SETTINGS_FILE
@@ -30,7 +32,7 @@ MAX_FILES: Final = 1000
 
 _ATTEMPTS: Final = 5
 _PAUSE_S: Final = 0.02
-_TOP_FILES: Final = (SETTINGS_FILE, RULES_FILE, MODELS_FILE)
+_TOP_FILES: Final = (SETTINGS_FILE, RULES_FILE, MODELS_FILE, LIMITS_FILE, BACKGROUND_FILE)
 _FOLDERS: Final = (TIER_FOLDER.rstrip("/"), CASE_FOLDER.rstrip("/"))
 # File systems put it at the root of a volume.
 _FOREIGN_FOLDERS: Final = frozenset({"lost+found"})

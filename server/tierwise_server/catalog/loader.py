@@ -4,6 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tierwise_server.catalog.background_file import (
+    BACKGROUND_FILE,
+    BackgroundDraft,
+    read_background,
+)
 from tierwise_server.catalog.case_files import CASE_FOLDER, CaseReading
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.document import FILE_START, Node, Scalar, read_document
@@ -17,7 +22,9 @@ from tierwise_server.catalog.faults import (
 from tierwise_server.catalog.files import CatalogFiles, read_catalog_files
 from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
 from tierwise_server.catalog.known import KnownIds
-from tierwise_server.catalog.model import Catalog, Task, Tier, Utterance
+from tierwise_server.catalog.limits import SpendLimit
+from tierwise_server.catalog.limits_file import LIMITS_FILE, read_limits
+from tierwise_server.catalog.model import BackgroundGroup, Catalog, Task, Tier, Utterance
 from tierwise_server.catalog.models_file import (
     MODELS_FILE,
     RegistryDraft,
@@ -109,7 +116,8 @@ class _Parsing:
         settings = self._settings()
         drafts = self._tiers(settings)
         tier_of_task = check_tasks(drafts, _tier_ids(settings), self._log)
-        utterance_places = check_utterances(drafts, self._log)
+        background = self._background()
+        utterance_places = check_utterances(_utterances(drafts, background), self._log)
         known = KnownIds(
             tiers=_tier_ids(settings),
             tier_of_task=tier_of_task if self._are_readable(TIER_FOLDER) else None,
@@ -124,10 +132,20 @@ class _Parsing:
         if settings is not None and settings.baseline_model is not None:
             known.check_model(settings.baseline_model, self._log.in_file(SETTINGS_FILE))
         rules = self._rules(known)
+        limits = self._limits(known)
         cases = self._cases(known, utterance_places)
         if settings is None or self._log.faults:
             return None
-        return _assemble(settings, drafts, registry, rules, cases)
+        numbering = _Numbering()
+        return _assemble(
+            settings,
+            numbering.tiers(drafts),
+            numbering.background(background),
+            registry,
+            rules=rules,
+            limits=limits,
+            cases=cases,
+        )
 
     def _settings(self) -> CatalogSettings | None:
         node = self._nodes.get(SETTINGS_FILE)
@@ -160,6 +178,10 @@ class _Parsing:
             if draft is not None:
                 drafts.append(draft)
         return drafts
+
+    def _background(self) -> Sequence[BackgroundDraft]:
+        node = self._nodes.get(BACKGROUND_FILE)
+        return () if node is None else read_background(node, self._log.in_file(BACKGROUND_FILE))
 
     def _check_file_of(self, tier: Scalar, unlisted: Iterable[str]) -> None:
         file = tier_file(tier.text)
@@ -200,6 +222,10 @@ class _Parsing:
         node = self._nodes.get(RULES_FILE)
         return None if node is None else read_rules(node, self._log.in_file(RULES_FILE), known)
 
+    def _limits(self, known: KnownIds) -> tuple[SpendLimit, ...]:
+        node = self._nodes.get(LIMITS_FILE)
+        return () if node is None else read_limits(node, self._log.in_file(LIMITS_FILE), known)
+
     def _cases(self, known: KnownIds, utterances: Mapping[str, Location]) -> tuple[Case, ...]:
         reading = CaseReading(known, utterances)
         return tuple(
@@ -220,17 +246,31 @@ def _tier_ids(settings: CatalogSettings | None) -> frozenset[str] | None:
     return None if settings is None else frozenset(tier.text for tier in settings.tiers)
 
 
+def _utterances(
+    drafts: Sequence[TierDraft], background: Sequence[BackgroundDraft]
+) -> Mapping[str, Sequence[Scalar]]:
+    """Returns the utterances of each file."""
+    by_file = {
+        draft.file: [one for task in draft.tasks for one in task.utterances] for draft in drafts
+    }
+    return by_file | {BACKGROUND_FILE: [one for group in background for one in group.utterances]}
+
+
 def _assemble(
     settings: CatalogSettings,
-    drafts: Sequence[TierDraft],
+    tiers: tuple[Tier, ...],
+    background: tuple[BackgroundGroup, ...],
     registry: RegistryDraft | None,
+    *,
     rules: RuleBook | None,
+    limits: tuple[SpendLimit, ...],
     cases: tuple[Case, ...],
 ) -> Catalog:
     """Puts the parts together once none of them has a fault."""
     baseline = settings.baseline_model
     catalog = Catalog(
-        tiers=_Numbering().tiers(drafts),
+        tiers=tiers,
+        background=background,
         default_tier=TierId(settings.default_tier.text),
         encoder=settings.encoder,
         threshold=settings.threshold,
@@ -240,6 +280,7 @@ def _assemble(
         rules=rules or RuleBook(),
         models=tuple(registry.models) if registry else (),
         baseline_model=ModelId(baseline.text) if baseline else None,
+        spend_limits=limits,
         cases=cases,
         content_revision="",
     )
@@ -248,7 +289,7 @@ def _assemble(
 
 @dataclass(slots=True)
 class _Numbering:
-    """Gives tiers their rank and tasks their index, in order."""
+    """Gives tiers their rank and tasks their index, in order; background groups come last."""
 
     task_count: int = 0
 
@@ -274,13 +315,24 @@ class _Numbering:
             tier=TierId(tier.id),
             description=task.description,
             threshold=task.threshold,
-            utterances=tuple(
-                Utterance(
-                    text=one.text,
-                    task_index=index,
-                    location=Location(file=tier.file, line=one.line),
-                )
-                for one in task.utterances
-            ),
+            utterances=_numbered(task.utterances, index, tier.file),
             location=Location(file=tier.file, line=task.id.line),
         )
+
+    def background(self, drafts: Sequence[BackgroundDraft]) -> tuple[BackgroundGroup, ...]:
+        return tuple(
+            BackgroundGroup(
+                id=draft.id.text,
+                description=draft.description,
+                utterances=_numbered(draft.utterances, index, BACKGROUND_FILE),
+                location=Location(file=BACKGROUND_FILE, line=draft.id.line),
+            )
+            for index, draft in enumerate(drafts, start=self.task_count)
+        )
+
+
+def _numbered(utterances: Sequence[Scalar], task_index: int, file: str) -> tuple[Utterance, ...]:
+    return tuple(
+        Utterance(text=one.text, task_index=task_index, location=Location(file=file, line=one.line))
+        for one in utterances
+    )

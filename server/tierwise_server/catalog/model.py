@@ -11,6 +11,7 @@ from typing import Final
 
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
+from tierwise_server.catalog.limits import SpendLimit
 from tierwise_server.catalog.registry import Model
 from tierwise_server.catalog.rules import RuleBook
 
@@ -40,7 +41,7 @@ class Utterance:
     text: str
     """Without white space at either end; never empty."""
     task_index: int
-    """Position of its task in `Catalog.tasks`."""
+    """Position of its task in `Catalog.tasks`; for background, of its group behind them."""
     location: Location
 
 
@@ -57,6 +58,18 @@ class Task:
     """Score that this task needs. None means the tier's; see `Catalog.threshold_of`."""
     utterances: tuple[Utterance, ...]
     """At least one."""
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundGroup:
+    """Utterances of one kind that stand for prompts that no tier is for."""
+
+    id: str
+    """Unique among the groups."""
+    description: str
+    utterances: tuple[Utterance, ...]
+    """At least one. Their task index goes on behind that of the last task."""
     location: Location
 
 
@@ -100,11 +113,17 @@ class Catalog:
     cases: tuple[Case, ...]
     content_revision: str
     """Hex hash of everything but cases and locations; formatting changes nothing."""
+    spend_limits: tuple[SpendLimit, ...] = ()
+    """In the order of the file; empty when there is no such file."""
+    background: tuple[BackgroundGroup, ...] = ()
+    """What must match nothing; empty when there is no such file."""
 
     tasks: tuple[Task, ...] = field(init=False, repr=False, compare=False)
     """Tasks of all tiers, tier by tier."""
     utterances: tuple[Utterance, ...] = field(init=False, repr=False, compare=False)
     """Utterances of all tasks, task by task."""
+    background_utterances: tuple[Utterance, ...] = field(init=False, repr=False, compare=False)
+    """Utterances of all background groups, group by group."""
     tier_by_id: Mapping[TierId, Tier] = field(init=False, repr=False, compare=False)
     task_by_id: Mapping[TaskId, Task] = field(init=False, repr=False, compare=False)
     model_by_id: Mapping[ModelId, Model] = field(init=False, repr=False, compare=False)
@@ -119,6 +138,9 @@ class Catalog:
         derived: dict[str, object] = {
             "tasks": tasks,
             "utterances": tuple(one for task in tasks for one in task.utterances),
+            "background_utterances": tuple(
+                one for group in self.background for one in group.utterances
+            ),
             "tier_by_id": MappingProxyType({tier.id: tier for tier in self.tiers}),
             "task_by_id": MappingProxyType({task.id: task for task in tasks}),
             "model_by_id": MappingProxyType({model.id: model for model in self.models}),

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
-from tierwise_server.catalog.model import Catalog, Tier
+from tierwise_server.catalog.limits import SpendLimit
+from tierwise_server.catalog.model import BackgroundGroup, Catalog, Tier
 from tierwise_server.catalog.registry import Model, Price
 from tierwise_server.catalog.rules import Rule
 
@@ -17,10 +18,10 @@ _FORM: Final = "tierwise-catalog-1"
 def content_revision(catalog: Catalog) -> str:
     """Returns the hex hash of everything that decides or is shown.
 
-    The order of tiers, tasks, utterances, rules and models counts, since positions are part of what
-    is served. Comments, formatting, locations and cases don't.
+    The order of tiers, tasks, groups, utterances, rules and models counts, since positions are part
+    of what is served. Comments, formatting, locations and cases don't.
     """
-    content = {
+    content: dict[str, object] = {
         "form": _FORM,
         "tiers": [_tier(tier) for tier in catalog.tiers],
         "default_tier": catalog.default_tier,
@@ -34,6 +35,10 @@ def content_revision(catalog: Catalog) -> str:
         "models": [_model(model) for model in catalog.models],
         "baseline_model": catalog.baseline_model,
     }
+    if catalog.background:
+        content["background"] = [_group(group) for group in catalog.background]
+    if catalog.spend_limits:
+        content["spending"] = [_spend_limit(limit) for limit in catalog.spend_limits]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -48,6 +53,10 @@ def _tier(tier: Tier) -> object:
             for task in tier.tasks
         ],
     ]
+
+
+def _group(group: BackgroundGroup) -> object:
+    return [group.id, group.description, [one.text for one in group.utterances]]
 
 
 def _rule(rule: Rule) -> object:
@@ -84,6 +93,10 @@ def _model(model: Model) -> object:
         model.weight,
         model.token_family,
     ]
+
+
+def _spend_limit(limit: SpendLimit) -> object:
+    return [limit.caller, limit.per, limit.nano_usd, limit.at_limit, limit.tier]
 
 
 def _price(price: Price) -> object:

@@ -112,16 +112,22 @@ def check_tasks(
     return tier_of_task
 
 
-def check_utterances(drafts: Sequence[TierDraft], log: FaultLog) -> Mapping[str, Location]:
+def check_utterances(
+    utterances: Mapping[str, Sequence[Scalar]], log: FaultLog
+) -> Mapping[str, Location]:
     """Adds a fault for each utterance that is there twice.
+
+    Args:
+        utterances: Those of each file.
+        log: Where faults go.
 
     Returns:
         The place of each normalized utterance.
     """
     places: dict[str, Location] = {}
-    for draft in drafts:
-        faults = log.in_file(draft.file)
-        for utterance in (one for task in draft.tasks for one in task.utterances):
+    for file, listed in utterances.items():
+        faults = log.in_file(file)
+        for utterance in listed:
             key = normalized(utterance.text)
             if key in places:
                 faults.add(
@@ -135,7 +141,7 @@ def check_utterances(drafts: Sequence[TierDraft], log: FaultLog) -> Mapping[str,
                 faults.add(utterance, FaultRule.TOO_MANY_UTTERANCES, message)
                 return places
             else:
-                places[key] = Location(file=draft.file, line=utterance.line)
+                places[key] = Location(file=file, line=utterance.line)
     return places
 
 

@@ -7,6 +7,7 @@ rest. Both are pure functions of their arguments.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tierwise_server.catalog.ids import ModelId, TierId
@@ -22,7 +23,7 @@ from tierwise_server.deciding.semantic import (
     TierScore,
     decide_semantically,
 )
-from tierwise_server.scoring.scorer import Scores
+from tierwise_server.scoring.scorer import Lead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,38 +86,39 @@ def open_decision(catalog: Catalog, request: RoutingRequest, language: str) -> O
     )
 
 
-def close_decision(catalog: Catalog, opening: Opening, scores: Scores | None) -> Verdict:
-    """Finishes a decision with the scores of the prompt, or without where none are needed."""
+def close_decision(catalog: Catalog, opening: Opening, leads: Sequence[Lead] | None) -> Verdict:
+    """Finishes a decision with each tier's best task, or without where none are needed."""
     if opening.verdict is not None:
         return opening.verdict
-    if scores is None:
+    if leads is None:
         return _by_default(catalog, opening, None, None)
-    outcome = semantic_outcome(catalog, opening.request, scores)
+    outcome = semantic_outcome(catalog, opening.request, leads)
     if outcome.chosen is None:
-        similarity = float(scores.task_similarities[outcome.best.task])
-        return _by_default(catalog, opening, outcome, similarity)
-    return _by_utterances(catalog, opening, outcome, outcome.chosen, scores)
+        return _by_default(catalog, opening, outcome, leads[outcome.best.rank].similarity)
+    similarity = leads[outcome.chosen.rank].similarity
+    return _by_utterances(catalog, opening, outcome, outcome.chosen, similarity)
 
 
-def tier_scores(catalog: Catalog, scores: Scores) -> list[TierScore]:
+def tier_scores(catalog: Catalog, leads: Sequence[Lead]) -> list[TierScore]:
     """Returns each tier's showing, cheapest first."""
-    tiers: list[TierScore] = []
-    task_scores = scores.task_scores.tolist()
-    start = 0
-    for tier, score in zip(catalog.tiers, scores.tier_scores.tolist(), strict=True):
-        end = start + len(tier.tasks)
-        task = max(range(start, end), key=task_scores.__getitem__)
-        threshold = catalog.threshold_of(catalog.tasks[task])
-        tiers.append(TierScore(rank=tier.rank, score=score, task=task, threshold=threshold))
-        start = end
-    return tiers
+    return [
+        TierScore(
+            rank=rank,
+            score=lead.score,
+            task=lead.task,
+            threshold=catalog.threshold_of(catalog.tasks[lead.task]),
+        )
+        for rank, lead in enumerate(leads)
+    ]
 
 
-def semantic_outcome(catalog: Catalog, request: RoutingRequest, scores: Scores) -> SemanticOutcome:
+def semantic_outcome(
+    catalog: Catalog, request: RoutingRequest, leads: Sequence[Lead]
+) -> SemanticOutcome:
     """Returns what the comparison with utterances says, the request's dial applied."""
     previous = request.previous_tier
     return decide_semantically(
-        tier_scores(catalog, scores),
+        tier_scores(catalog, leads),
         margin=catalog.margin,
         tie_goes_up=catalog.tie is TieBreak.HIGHER,
         default_rank=catalog.tier_by_id[catalog.default_tier].rank,
@@ -209,7 +211,11 @@ def _within(catalog: Catalog, bounds: TierBounds, tier: Tier) -> tuple[Tier, str
 
 
 def _by_utterances(
-    catalog: Catalog, opening: Opening, outcome: SemanticOutcome, chosen: TierScore, scores: Scores
+    catalog: Catalog,
+    opening: Opening,
+    outcome: SemanticOutcome,
+    chosen: TierScore,
+    similarity: float,
 ) -> Verdict:
     wanted = catalog.tiers[chosen.rank]
     task = catalog.tasks[chosen.task]
@@ -225,7 +231,7 @@ def _by_utterances(
         tier=tier,
         task=task,
         semantic=outcome,
-        similarity=float(scores.task_similarities[chosen.task]),
+        similarity=similarity,
         reason=f"It reads like task {task.id} of tier {wanted.id}: score {outcome.best.score:.3f}"
         f" against a threshold of {outcome.threshold:.3f}{tie}{moved}.",
         required_capabilities=opening.required_capabilities,

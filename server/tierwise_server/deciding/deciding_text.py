@@ -12,6 +12,7 @@ log in between would only tell what it is about. On the shipped catalog's cases 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,14 @@ TAIL_WORDS = 10
 
 _WINDOW_CHARACTERS = 2_000
 """Characters at either end in which lines and words are looked for; bounds the cost."""
+
+
+_GREETING = re.compile(
+    r"(?i)^\s*(?:(?:hi|hello|hey|hiya|howdy|greetings|good (?:morning|afternoon|evening|day)"
+    r"|dear (?:assistant|ai|bot|chatbot))\b(?: (?:there|again|all|everyone|team|folks|assistant"
+    r"|ai|bot|chatbot))*\s*[,.!:;\u2013\u2014-]*\s+)+(?=(?:\S+\s+){2}\S)"
+)
+"""A greeting before at least three more words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +79,11 @@ def of_conversation(turns: Sequence[Turn]) -> DecidingText:
 
 
 def _ends(text: str) -> str:
-    """Returns a short text as it is, and of a long one the beginning and the end."""
+    """Returns a short text as it is, and of a long one the beginning and the end.
+
+    A greeting in front of a request is left out of either: it says nothing of the request.
+    """
+    text = _GREETING.sub("", text)
     if len(text) <= LONG_CHARACTERS:
         return text
     head = text[:_WINDOW_CHARACTERS].strip().split("\n", 1)[0]

@@ -62,6 +62,8 @@ class Constraints:
     required_labels: Mapping[str, str] = field(default_factory=lambda: EMPTY_LABELS)
     cost_ceiling_nano_usd: int | None = None
     """Highest estimated cost of one call."""
+    priced_only: bool = False
+    """Whether models of unknown price are left out, since what the caller spends is limited."""
     downgrade_allowed: bool = False
     """Whether the choice may go down a tier when nothing else qualifies."""
 

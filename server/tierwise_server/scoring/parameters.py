@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-FORMULA = "discriminant-nearest-3"
+FORMULA = "discriminant-nearest-phrases-1"
 """Name and version of the formula: the version changes when equal parameters score differently."""
 
 DIGEST_DIGITS = 8
@@ -28,7 +28,7 @@ class ScorerParameters:
     sharpness: float = 20.0
     """How sharply the refinement tells tasks apart: factor on scores before the softmax. 15 costs
     0.5 points of accuracy, 10 up to 2; 30 costs 0.01 of AUROC against held-out tasks."""
-    step_count: int = 3
+    step_count: int = 6
     """Steps of the refinement; 0 leaves the plain discriminant, 1 to 2 points worse from 10
     utterances a task. 6 steps add 1 point at 100 utterances a task, for twice the time."""
     step_size: float = 0.1
@@ -56,6 +56,16 @@ class ScorerParameters:
     every tier, with tasks that follow the topic, it lifts the right tier from 67 to 80 %; on the
     shipped utterances from 82.9 to 84.2 %, with 4 to 84.9 %. With tiers dealt out at random over
     CLINC150 it moves accuracy by less than 0.2 points, while 6 costs 0.6."""
+    phrase_weight: float = 0.06
+    """Weight of the phrase head; 0 turns it off. Cross-validated over 5,000 utterances of 36 tasks,
+    it lifts the right tier from 84.0 to 89 %, with 30 utterances a task from 81.4 to 85 %, with 5
+    from 67.9 to 70.6 %. From 0.04 to 0.08 the results are alike."""
+    phrase_smoothing: float = 0.2
+    """Occurrences that are added to those of a phrase and to those expected. From 0.1 to 0.3 the
+    results are alike; a fixed share for all tiers instead fails where tiers differ in size."""
+    background_level: float = 0.1
+    """Score of a background task from which on it lowers the scores of all others: what prompts
+    that have nothing to do with a task score for it."""
 
     def __post_init__(self) -> None:
         """Refuses figures outside their range.
@@ -77,6 +87,9 @@ class ScorerParameters:
                 "exact_from": 0.0 < self.exact_from < 1.0,
                 "tier_shrinkage": 0.0 < self.tier_shrinkage <= 1.0,
                 "tier_weight": self.tier_weight >= 0.0,
+                "phrase_weight": self.phrase_weight >= 0.0,
+                "phrase_smoothing": self.phrase_smoothing > 0.0,
+                "background_level": -1.0 <= self.background_level <= 1.0,
             }.items()
             if not is_valid
         ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tests.conftest import MODELS, write_catalog
 
@@ -21,7 +20,7 @@ from tierwise_server.deciding.decide import (
 from tierwise_server.deciding.decision import DecisionKind, Verdict
 from tierwise_server.deciding.request import Constraints, RequiredQuality, RoutingRequest
 from tierwise_server.deciding.semantic import Abstention
-from tierwise_server.scoring.scorer import Scores
+from tierwise_server.scoring.scorer import Lead
 
 RULES = """\
 override:
@@ -61,14 +60,14 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     return load_catalog(folder.path)
 
 
-def scores(**by_task: float) -> Scores:
-    """Returns scores of the named tasks; the others score 0. Similarities are half of them."""
-    tasks = np.array([by_task.get(task, 0.0) for task in TASKS], dtype=np.float32)
-    return Scores(
-        task_scores=tasks,
-        task_similarities=tasks / 2,
-        tier_scores=tasks.reshape(3, 2).max(axis=1),
-    )
+def scores(**by_task: float) -> tuple[Lead, ...]:
+    """Returns the best of each tier's two tasks by the scores of the named ones.
+
+    The others score 0. Similarities are half of the scores.
+    """
+    tasks = [by_task.get(task, 0.0) for task in TASKS]
+    best = [max(pair, key=tasks.__getitem__) for pair in ((0, 1), (2, 3), (4, 5))]
+    return tuple(Lead(task, tasks[task], tasks[task] / 2) for task in best)
 
 
 def opened(
@@ -79,7 +78,7 @@ def opened(
 
 def decide(
     catalog: Catalog,
-    found: Scores | None,
+    found: tuple[Lead, ...] | None,
     text: str = "a prompt",
     language: str = "",
     **fields: object,
@@ -281,7 +280,11 @@ def test_a_language_that_is_known_or_not_told_is_compared(catalog: Catalog, lang
     ],
 )
 def test_bounds_move_whatever_was_decided_to_the_nearest_allowed_tier(
-    catalog: Catalog, limits: Constraints, found: Scores, fields: dict[str, str], tier: str
+    catalog: Catalog,
+    limits: Constraints,
+    found: tuple[Lead, ...],
+    fields: dict[str, str],
+    tier: str,
 ) -> None:
     verdict = decide(catalog, found, constraints=limits, **fields)
     assert verdict.tier.id == tier

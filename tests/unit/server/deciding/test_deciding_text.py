@@ -101,3 +101,21 @@ def test_of_a_long_prompt_the_first_and_the_last_line_are_embedded() -> None:
 def test_what_is_embedded_of_a_long_prompt_is_bounded(prompt: str) -> None:
     words = of_prompt(prompt).embedded_text.split()
     assert len(words) <= HEAD_WORDS + TAIL_WORDS
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    ["Hi, ", "hello there! ", "Good morning team, ", "HEY - ", "Dear assistant, ", "Hi! Hello, "],
+)
+def test_a_greeting_before_a_request_is_not_embedded(greeting: str) -> None:
+    request = "translate this into French"
+    deciding = of_prompt(greeting + request)
+    assert deciding.embedded_text == request
+    assert deciding.text == greeting + request
+
+
+@pytest.mark.parametrize(
+    "alone", ["hi", "Hello there!", "hey you", "highlight this line", "Hi Tom"]
+)
+def test_a_greeting_alone_is_embedded(alone: str) -> None:
+    assert of_prompt(alone).embedded_text == alone

@@ -31,7 +31,7 @@ def queries(seed: int, count: int, dimensions: int = 32) -> Matrix:
 
 
 def everything(scores: Scores) -> Matrix:
-    return np.concatenate([scores.task_scores, scores.task_similarities, scores.tier_scores])
+    return np.concatenate([scores.task_scores, scores.task_similarities])
 
 
 def assert_same(left: Scorer, right: Scorer, vectors: Matrix, tolerance: float) -> None:
@@ -51,21 +51,39 @@ def catalogs(draw: st.DrawFn) -> tuple[Matrix, Labels, list[int]]:
 
 @given(given_catalog=catalogs(), seed=st.integers(0, 2**32 - 1))
 @settings(deadline=None)
-def test_scores_have_one_place_for_each_task_and_tier(
+def test_scores_have_one_place_for_each_task(
     given_catalog: tuple[Matrix, Labels, list[int]], seed: int
 ) -> None:
     vectors, labels, tiers = given_catalog
-    scores = fit_scorer(vectors, labels, tiers, tier_count=5).score(queries(seed, 1, 12)[0])
+    scores = fit_scorer(vectors, labels, tiers).score(queries(seed, 1, 12)[0])
     assert scores.task_scores.dtype == np.float32
-    assert scores.tier_scores.dtype == np.float32
     assert scores.task_similarities.dtype == np.float32
     assert scores.task_scores.shape == scores.task_similarities.shape == (len(tiers),)
     has_utterances = np.isin(np.arange(len(tiers)), labels)
     np.testing.assert_array_equal(np.isfinite(scores.task_scores), has_utterances)
     assert not np.isnan(everything(scores)).any()
-    for tier, score in enumerate(scores.tier_scores):
-        own = scores.task_scores[np.array(tiers) == tier]
-        assert score == own.max(initial=-np.inf)
+
+
+@given(given_catalog=catalogs(), seed=st.integers(0, 2**32 - 1), near=st.booleans())
+@settings(deadline=None)
+def test_the_lead_of_a_tier_is_its_best_task_to_the_bit(
+    given_catalog: tuple[Matrix, Labels, list[int]], seed: int, near: bool
+) -> None:
+    vectors, labels, tiers = given_catalog
+    # An utterance itself, whose task is lifted, or any vector.
+    query = vectors[seed % len(vectors)] if near and len(vectors) else queries(seed, 1, 12)[0]
+    scorer = fit_scorer(vectors, labels, tiers, tier_count=5)
+    scores = scorer.score(query)
+    leads = scorer.leads(query)
+    assert len(leads) == 5
+    for tier, lead in enumerate(leads):
+        own = [task for task, its_tier in enumerate(tiers) if its_tier == tier]
+        if own:
+            best = max(own, key=scores.task_scores.tolist().__getitem__)
+            expected = (best, scores.task_scores[best], scores.task_similarities[best])
+            assert (lead.task, lead.score, lead.similarity) == expected
+        else:
+            assert (lead.score, lead.similarity) == (-np.inf, -np.inf)
 
 
 @given(given_catalog=catalogs(), seed=st.integers(0, 2**32 - 1))
@@ -109,7 +127,6 @@ def test_renumbering_tasks_changes_scores_by_rounding_alone(
     left = fit_scorer(vectors, labels, tiers).score(query)
     right = fit_scorer(vectors, number[labels], renumbered).score(query)
     np.testing.assert_allclose(right.task_scores[number], left.task_scores, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(right.tier_scores, left.tier_scores, rtol=0, atol=1e-5)
 
 
 @given(given_catalog=catalogs())
@@ -154,7 +171,7 @@ def test_the_only_utterance_is_scored_by_its_cosine() -> None:
     vector, query = queries(3, 2)
     scores = fit_scorer(vector[None], [0], [0]).score(query)
     cosine = float(vector @ query)
-    assert everything(scores).tolist() == pytest.approx([cosine, cosine, cosine], abs=1e-6)
+    assert everything(scores).tolist() == pytest.approx([cosine, cosine], abs=1e-6)
 
 
 @pytest.mark.parametrize("counts", [[1], [7], [1, 1], [3] * 6, [1, 0, 2], [2000], [55] * 36])
@@ -181,6 +198,7 @@ def test_an_empty_catalog_scores_nothing() -> None:
     scorer = fit_scorer(np.empty((0, 32), np.float32), [], [0, 1])
     query = queries(7, 1)[0]
     assert np.isneginf(everything(scorer.score(query))).all()
+    assert scorer.leads(query) == ((0, -np.inf, -np.inf), (1, -np.inf, -np.inf))
     assert scorer.nearest(query, 3).utterances.shape == (0,)
     assert scorer.nearest(query, 3, task=1).utterances.shape == (0,)
 
@@ -192,7 +210,7 @@ def test_a_task_that_lost_its_utterances_keeps_its_place_without_a_score() -> No
     scores = scorer.score(vectors[3])
     assert np.isneginf(scores.task_scores).tolist() == [False, True, False]
     assert np.isneginf(scores.task_similarities).tolist() == [False, True, False]
-    assert np.isneginf(scores.tier_scores).tolist() == [False, True, False]
+    assert [lead.task for lead in scorer.leads(vectors[3])] == [0, 1, 2]
     assert scorer.nearest(vectors[3], 5, task=1).similarities.shape == (0,)
 
 
@@ -219,7 +237,9 @@ def test_the_tier_head_finds_the_tier_where_tasks_follow_the_topic() -> None:
     def accuracy(weight: float) -> float:
         parameters = ScorerParameters(tier_weight=weight)
         scorer = fit_scorer(vectors[train], task[train], np.arange(90) % 3, parameters)
-        found = [scorer.score(vector).tier_scores.argmax() for vector in vectors[~train]]
+        found = [
+            np.argmax([lead.score for lead in scorer.leads(vector)]) for vector in vectors[~train]
+        ]
         return float((np.array(found) == tier[~train]).mean())
 
     assert accuracy(2.0) > accuracy(0.0) + 0.1
@@ -256,7 +276,7 @@ def test_nearest_refuses_a_task_that_does_not_exist(task: int) -> None:
 def test_scores_cannot_be_written_to() -> None:
     vectors, labels = catalog(14, [2, 2])
     scores = fit_scorer(vectors, labels, [0, 1]).score(vectors[0])
-    for array in (scores.task_scores, scores.task_similarities, scores.tier_scores):
+    for array in (scores.task_scores, scores.task_similarities):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1.0
 
@@ -300,7 +320,7 @@ def test_the_scorer_names_its_parameters() -> None:
         ([0, 0, 1], [0], None, "between 0 and 0"),
         ([0, 0, -1], [0], None, "between 0 and 0"),
         ([0, 0, 0], [3], 3, "between 0 and 2"),
-        ([0, 0, 0], [-1], None, "tier numbers"),
+        ([0, 0, 0], [-2], None, "tier numbers"),
         ([0, 0, 0], [[0]], None, "one dimension"),
     ],
 )
