@@ -21,6 +21,8 @@ from tierwise.messages import (
     ToolCall,
     ToolChoice,
 )
+from tierwise.routing import MAX_TOKENS
+from tierwise.texts import check_text
 
 _SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SCHEMA_TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
@@ -36,7 +38,7 @@ def check_request(request: ChatRequest) -> None:
     """
     _check_messages(request.messages)
     for model_id, instructions in request.instructions.items():
-        _check_text(instructions, f"instructions[{model_id!r}]")
+        check_text(instructions, f"instructions[{model_id!r}]")
     _check_tools(request)
     if isinstance(request.answer_format, JsonSchema):
         _check_answer_schema(request.answer_format)
@@ -103,8 +105,8 @@ def _check_call(call: ToolCall, path: str) -> None:
     for name, value in (("id", call.id), ("name", call.name)):
         if not value:
             raise InvalidRequestError("it is empty", field=f"{path}.{name}")
-        _check_text(value, f"{path}.{name}")
-    _check_text(call.arguments_json, f"{path}.arguments_json")
+        check_text(value, f"{path}.{name}")
+    check_text(call.arguments_json, f"{path}.arguments_json")
     try:
         call.arguments  # noqa: B018 - parses them
     except (ValueError, RecursionError):
@@ -118,30 +120,18 @@ def _check_content(message: Message, path: str) -> None:
     if not isinstance(message.content, str | tuple):
         raise InvalidRequestError("give text or a tuple of Text and Image", field=f"{path}.content")
     if isinstance(message.content, str):
-        _check_text(message.content, f"{path}.content")
+        check_text(message.content, f"{path}.content")
         return
     for number, part in enumerate(message.content):
         where = f"{path}.content[{number}]"
         if isinstance(part, Text):
-            _check_text(part.text, f"{where}.text")
+            check_text(part.text, f"{where}.text")
         elif not isinstance(part, Image):
             raise InvalidRequestError("give a Text or an Image", field=where)
 
 
 def _says_something(message: Message) -> bool:
     return bool(message.text.strip()) or any(isinstance(part, Image) for part in message.parts)
-
-
-def _check_text(text: object, path: str) -> None:
-    if not isinstance(text, str):
-        raise InvalidRequestError("it is no text", field=path)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # Without the cause, which holds the text.
-        raise InvalidRequestError(
-            "it holds half of a surrogate pair, which can't be sent", field=path
-        ) from None
 
 
 def _check_tools(request: ChatRequest) -> None:
@@ -162,8 +152,8 @@ def _check_tools(request: ChatRequest) -> None:
 def _check_tool(tool: Tool, path: str) -> None:
     if not tool.name:
         raise InvalidRequestError("it is empty", field=f"{path}.name")
-    _check_text(tool.name, f"{path}.name")
-    _check_text(tool.description, f"{path}.description")
+    check_text(tool.name, f"{path}.name")
+    check_text(tool.description, f"{path}.description")
     where = f"{path}.parameters"
     _check_schema(tool.parameters, where)
     if tool.parameters.get("type") != "object":
@@ -175,7 +165,7 @@ def _check_answer_schema(form: JsonSchema) -> None:
         raise InvalidRequestError(
             "it must be 1 to 64 letters, digits, `_` and `-`", field="answer_format.name"
         )
-    _check_text(form.description, "answer_format.description")
+    check_text(form.description, "answer_format.description")
     _check_schema(form.schema, "answer_format.schema")
 
 
@@ -231,8 +221,11 @@ def _check_json(value: object, path: str) -> None:
 
 
 def _check_sampling(request: ChatRequest) -> None:
-    if request.max_output_tokens is not None and request.max_output_tokens < 1:
-        raise InvalidRequestError("it must be at least 1", field="max_output_tokens")
+    most = request.max_output_tokens
+    if most is not None and not 1 <= most <= MAX_TOKENS:
+        raise InvalidRequestError(
+            f"it must be from 1 to {MAX_TOKENS}, not {most}", field="max_output_tokens"
+        )
     for name, value, highest in (
         ("temperature", request.temperature, _HIGHEST_TEMPERATURE),
         ("top_p", request.top_p, 1.0),
@@ -242,4 +235,4 @@ def _check_sampling(request: ChatRequest) -> None:
     for index, stop in enumerate(request.stop):
         if not stop:
             raise InvalidRequestError("it is empty", field=f"stop[{index}]")
-        _check_text(stop, f"stop[{index}]")
+        check_text(stop, f"stop[{index}]")

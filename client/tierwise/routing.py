@@ -9,6 +9,7 @@ from typing import Any
 
 from tierwise.decisions import Capability
 from tierwise.errors import InvalidRequestError
+from tierwise.texts import check_text
 
 
 class RequiredQuality(IntEnum):
@@ -29,6 +30,10 @@ class Priority(IntEnum):
     LATENCY = 2
     QUALITY = 3
 
+
+_MAX_INT64 = 2**63 - 1
+MAX_TOKENS = 10_000_000
+"""Most that the contract takes."""
 
 _ADDED_UP = ("required_labels", "required_capabilities", "denied_providers", "denied_models")
 
@@ -80,13 +85,20 @@ class RoutingOptions:
         """Refuses what no router could make sense of."""
         if self.tier and self.model:
             raise InvalidRequestError("pin a tier or a model, not both", field="tier")
-        if self.cost_ceiling_nano_usd is not None and self.cost_ceiling_nano_usd <= 0:
+        ceiling, expected = self.cost_ceiling_nano_usd, self.expected_output_tokens
+        if ceiling is not None and not 0 < ceiling <= _MAX_INT64:
             raise InvalidRequestError(
-                f"must be above 0, not {self.cost_ceiling_nano_usd}", field="cost_ceiling_nano_usd"
+                f"must be above 0 and below 2^63, not {ceiling}", field="cost_ceiling_nano_usd"
+            )
+        if expected is not None and not 0 <= expected <= MAX_TOKENS:
+            raise InvalidRequestError(
+                f"must be from 0 to {MAX_TOKENS}, not {expected}", field="expected_output_tokens"
             )
         dial = self.cost_quality_dial
         if dial is not None and not 0 <= dial <= 1:
             raise InvalidRequestError(f"must be from 0 to 1, not {dial}", field="cost_quality_dial")
+        for one in fields(self):
+            _check_texts(getattr(self, one.name), one.name)
 
     def over(self, defaults: RoutingOptions) -> RoutingOptions:
         """Returns these options, and the defaults' where these say nothing.
@@ -112,6 +124,22 @@ class RoutingOptions:
             denied_providers=_union(defaults.denied_providers, self.denied_providers),
             denied_models=_union(defaults.denied_models, self.denied_models),
         )
+
+
+def _check_texts(value: object, path: str) -> None:
+    """Refuses texts among a field's values that no message can hold, and what should be texts."""
+    match value:
+        case str():
+            check_text(value, path)
+        case tuple():
+            for number, one in enumerate(value):
+                check_text(one, f"{path}[{number}]")
+        case Mapping():
+            for key, one in value.items():
+                check_text(key, path)
+                check_text(one, f"{path}[{key!r}]")
+        case _:
+            pass
 
 
 def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:

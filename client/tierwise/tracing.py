@@ -7,12 +7,14 @@ tools such as Langfuse read. No span ever holds anything of a prompt or of an an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from tierwise.answers import Answer, Usage
+from tierwise.error_class import ErrorClass
 from tierwise.errors import ChatError, ConfigurationError, ProviderError, RouterError
 from tierwise.execution.effects import AskRouter, Script
 
@@ -172,7 +174,8 @@ def _within(span: Span, script: Script[T]) -> Script[T]:
             return result
         finally:
             context.detach(token)
-        if isinstance(effect, AskRouter):
+        if isinstance(effect, AskRouter) and not effect.metadata:
+            # The innermost span comes first, and it is the one that asks.
             effect = replace(effect, metadata=_propagated(inside))
         value, failure = None, None
         try:
@@ -190,8 +193,8 @@ def _propagated(inside: context.Context) -> tuple[tuple[str, str], ...]:
 def _fail(span: Span, failure: BaseException) -> None:
     """Marks a span as failed, by the kind of failure alone: messages may quote anything."""
     match failure:
-        case GeneratorExit():
-            kind = "cancelled"
+        case GeneratorExit() | asyncio.CancelledError():
+            kind = ErrorClass.CANCELLED.word
         case ProviderError(error_class=known):
             kind = known.word
         case ChatError(error_class=known) if known is not None:

@@ -75,6 +75,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """`UNIMPLEMENTED`. The operator does not serve the method on this listener.
     Metadata: none.
     """
+    ERROR_REASON_SPEND_LIMIT_REACHED: _ErrorReason.ValueType  # 13
+    """`RESOURCE_EXHAUSTED`. The caller has spent what the operator lets it spend
+    in this period, and nothing that it asks for is left to it; the
+    `google.rpc.QuotaFailure` detail names the limit. A retry is of use after
+    `reset_time`, and going on without the router defeats the limit. Metadata:
+    `caller` (empty for the limit of all callers together), `period` (`day` or
+    `month`, in UTC), `limit_nano_usd`, `reset_time` (RFC 3339).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Values of `google.rpc.ErrorInfo.reason` in the domain `tierwise`.
@@ -136,5 +144,13 @@ embedded. Metadata: none.
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 12
 """`UNIMPLEMENTED`. The operator does not serve the method on this listener.
 Metadata: none.
+"""
+ERROR_REASON_SPEND_LIMIT_REACHED: ErrorReason.ValueType  # 13
+"""`RESOURCE_EXHAUSTED`. The caller has spent what the operator lets it spend
+in this period, and nothing that it asks for is left to it; the
+`google.rpc.QuotaFailure` detail names the limit. A retry is of use after
+`reset_time`, and going on without the router defeats the limit. Metadata:
+`caller` (empty for the limit of all callers together), `period` (`day` or
+`month`, in UTC), `limit_nano_usd`, `reset_time` (RFC 3339).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,358 @@
+"""Bad input is refused by name before anything is sent; and secrets stay where they belong."""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import LIKE
+from tests.integration.client.conftest import KEY, MODEL_OF, PROVIDERS, World
+
+from tierwise import (
+    Budget,
+    ChatError,
+    ChatRequest,
+    Client,
+    ClientSettings,
+    ConfigurationError,
+    ErrorClass,
+    Image,
+    InvalidRequestError,
+    Message,
+    Model,
+    ProviderSettings,
+    Role,
+    RouterlessDefaults,
+    RoutingOptions,
+    Tool,
+    ToolCall,
+    assistant,
+    tool_result,
+    user,
+)
+from tierwise.testing import Reply
+from tierwise.validators import min_mean_logprob
+
+NOBODY = "127.0.0.1:1"
+"""Where no router listens."""
+
+CALL = ToolCall(id="call1AbCd", name="look", arguments_json="{}")
+LOOK = Tool(name="look")
+IMAGE = Image(url="https://x.test/a.png")
+HALF = "half \ud800"
+
+
+def request(*messages: Message, **fields: Any) -> ChatRequest:  # noqa: ANN401 - any field
+    return ChatRequest(messages=messages or (user("Hello?"),), **fields)
+
+
+def tool(parameters: object) -> ChatRequest:
+    return request(tools=(Tool(name="look", parameters=parameters),))  # type: ignore[arg-type]
+
+
+# Bad input ----------------------------------------------------------------------------------------
+
+BAD_REQUESTS = [
+    (request(Message(role=Role.USER, content=HALF)), "messages[0].content"),
+    (HALF, "messages[0].content"),
+    (ChatRequest(messages=()), "messages"),
+    ([], "messages"),
+    ([user("a"), tool_result("c9", "b")], "messages[1].tool_call_id"),
+    ([user("a"), assistant(tool_calls=(CALL,)), user("b")], "messages[1].tool_calls[0]"),
+    (tool({"type": "objekt"}), "tools[0].parameters.type"),
+    (tool({"type": "object", "properties": []}), "tools[0].parameters.properties"),
+    (tool({"type": "object", "x": math.nan}), "tools[0].parameters"),
+    (tool("string"), "tools[0].parameters"),
+    (request(extras={"openai": {"x": math.nan}}), "extras['openai']"),
+    (request(extras={"openai": {"x": HALF}}), "extras['openai']"),
+    (request(extras={"openai": {"x": object()}}), "extras['openai']"),
+    (request(instructions={"gpt-small": HALF}), "instructions['gpt-small']"),
+    (request(stop=(HALF,)), "stop[0]"),
+    (request(temperature=math.nan), "temperature"),
+    (request(max_output_tokens=-1), "max_output_tokens"),
+    (request(max_output_tokens=2**70), "max_output_tokens"),
+]
+
+
+def by_chat(client: Client, prompt: Any) -> object:  # noqa: ANN401 - also what types forbid
+    return client.chat(prompt)
+
+
+def by_stream(client: Client, prompt: Any) -> object:  # noqa: ANN401 - also what types forbid
+    with client.chat_stream(prompt) as stream:
+        return list(stream)
+
+
+@pytest.mark.parametrize("call", [by_chat, by_stream])
+@pytest.mark.parametrize(("bad", "field"), BAD_REQUESTS)
+def test_a_bad_request_is_named_before_any_call(
+    world: World, call: Callable[[Client, object], object], bad: object, field: str
+) -> None:
+    with world.client() as client, pytest.raises(InvalidRequestError) as caught:
+        call(client, bad)
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field}: ")
+    assert world.providers.calls == ()
+
+
+@pytest.mark.parametrize(("bad", "field"), BAD_REQUESTS)
+def test_a_bad_request_is_not_routed_either(world: World, bad: Any, field: str) -> None:  # noqa: ANN401 - also what types forbid
+    # No router listens there: what got as far as asking it would fail otherwise.
+    with Client(NOBODY, settings=world.settings()) as client:
+        for ask in (client.route, client.explain):
+            with pytest.raises(InvalidRequestError) as caught:
+                ask(bad)
+            assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("provider", "bad", "field"),
+    [
+        (
+            "mistral",
+            request(
+                user("a"), assistant(tool_calls=(CALL,)), tool_result(CALL, "b"), user("c"),
+                tools=(LOOK,),
+            ),
+            "messages[3].role",
+        ),
+        ("openai", request(tools=(Tool(name="two words"),)), "tools[0].name"),
+        ("openai", request(stop=("a", "b", "c", "d", "e")), "stop"),
+        ("anthropic", request(temperature=1.5), "temperature"),
+        ("google", request(parallel_tool_calls=False, tools=(LOOK,)), "parallel_tool_calls"),
+        (
+            "google",
+            request(user("a"), Message(role=Role.ASSISTANT, content=(IMAGE,)), user("b")),
+            "messages[1].content[0]",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_provider_would_refuse_is_named_before_the_call(
+    world: World, provider: str, bad: ChatRequest, field: str
+) -> None:
+    options = RoutingOptions(model=MODEL_OF[provider])
+    with world.client() as client, pytest.raises(InvalidRequestError) as caught:
+        client.chat(bad, options)
+    assert caught.value.field == field
+    assert world.providers.calls == ()
+
+
+def test_a_validator_without_what_it_needs_is_named(world: World) -> None:
+    with world.client() as client, pytest.raises(InvalidRequestError) as caught:
+        client.chat("Hello?", validators=[min_mean_logprob(-1)])
+    assert caught.value.field == "logprobs"
+    assert world.providers.calls == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Budget(max_cost_nano_usd=-1), "budget.max_cost_nano_usd"),
+        (lambda: Budget(escalation_share=-0.1), "budget.escalation_share"),
+        (lambda: Budget(escalation_share=math.nan), "budget.escalation_share"),
+        (lambda: Budget(window_s=-1), "budget.window_s"),
+        (lambda: Budget(free_escalations=-1), "budget.free_escalations"),
+        (lambda: ClientSettings(chat_timeout_s=-1), "chat_timeout_s"),
+        (lambda: ClientSettings(chat_timeout_s=math.nan), "chat_timeout_s"),
+        (lambda: ClientSettings(first_wait_s=math.nan), "first_wait_s"),
+        (lambda: RoutingOptions(cost_ceiling_nano_usd=0), "cost_ceiling_nano_usd"),
+        (lambda: RoutingOptions(cost_quality_dial=math.nan), "cost_quality_dial"),
+        (lambda: RoutingOptions(tier="mid", model="gpt-small"), "tier"),
+        (Image, "image"),
+    ],
+)
+def test_limits_that_make_no_sense_are_named(make: Callable[[], object], field: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        make()
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"caller": HALF},
+        {"catalog": HALF},
+        {"model": HALF},
+        {"metadata": {"a": HALF}},
+        {"required_labels": {HALF: "eu"}},
+        {"allowed_models": (HALF,)},
+        {"expected_output_tokens": -1},
+        {"expected_output_tokens": 2**40},
+        {"cost_ceiling_nano_usd": 2**70},
+        {"metadata": {"a": 1}},
+    ],
+)
+def test_options_that_no_message_can_hold_are_named(world: World, options: dict[str, Any]) -> None:
+    (name,) = options
+    with world.client() as client, pytest.raises(InvalidRequestError) as caught:
+        client.chat("Hello?", RoutingOptions(**options))
+    assert caught.value.field.startswith(name)
+    assert world.providers.calls == ()
+
+
+# Set-up -------------------------------------------------------------------------------------------
+
+
+def routerless(model: Model, **providers: ProviderSettings) -> Client:
+    """Returns a client without a router, which knows one model."""
+    settings = ClientSettings(routerless=RouterlessDefaults(models=(model,)), report_outcomes=False)
+    return Client(NOBODY, providers=providers, settings=settings)
+
+
+def model_of(provider: str) -> Model:
+    return Model(model_id="one", provider_id=provider, upstream_name="one-1")
+
+
+def test_an_unknown_provider_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"providers\['acme'\].*base_url"):
+        Client(NOBODY, providers={"acme": ProviderSettings(key=KEY)})
+
+
+def test_a_model_without_an_adapter_is_named(world: World) -> None:
+    own = ProviderSettings(key=KEY, base_url=world.providers.base_url("openai"))
+    with (
+        routerless(model_of("acme"), openai=own) as client,
+        pytest.raises(ConfigurationError, match="model one is of provider 'acme'"),
+    ):
+        client.chat("Hello?")
+    assert world.providers.calls == ()
+
+
+def test_a_missing_key_names_its_variable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MISTRAL_API_KEY", raising=False)
+    own = ProviderSettings(base_url=world.providers.base_url("mistral"))
+    other = ProviderSettings(key=KEY, base_url=world.providers.base_url("openai"))
+    with (
+        routerless(model_of("mistral"), mistral=own, openai=other) as client,
+        pytest.raises(ConfigurationError, match="set MISTRAL_API_KEY"),
+    ):
+        client.chat("Hello?")
+    assert world.providers.calls == ()
+
+
+# Secrets ------------------------------------------------------------------------------------------
+
+SECRET_KEY = "sk-key-that-nobody-may-see"  # noqa: S105 - a made-up one
+PASSWORD = "password-that-nobody-may-see"  # noqa: S105 - a made-up one
+SECRET_PROMPT = "the merger with Umbrella is on Friday"  # noqa: S105 - a made-up one
+
+
+def leaks(text: str) -> list[str]:
+    return [one for one in (SECRET_KEY, PASSWORD, SECRET_PROMPT) if one in text]
+
+
+def told(error: BaseException) -> str:
+    """Returns all that a log of an error would show, its attempts included."""
+    attempts = getattr(error, "attempts", ())
+    whole = "".join(traceback.format_exception(error))
+    # The source lines of this file, which name the secrets' constants, are no leak.
+    return f"{whole} {error!r} {attempts!r} {getattr(error, 'decision', '')!r}"
+
+
+FAILURES = [
+    Reply.error(one, message=f"Incorrect API key provided: {SECRET_KEY}; near '{SECRET_PROMPT}'")
+    for one in (
+        ErrorClass.AUTHENTICATION,
+        ErrorClass.INVALID_REQUEST,
+        ErrorClass.QUOTA_EXHAUSTED,
+        ErrorClass.CONTENT_POLICY,
+        ErrorClass.SERVER_ERROR,
+        ErrorClass.CONTEXT_TOO_LONG,
+    )
+] + [
+    Reply.error(ErrorClass.CONNECTION),
+    Reply.error(ErrorClass.MALFORMED_RESPONSE),
+    Reply.raw(500, f"<html>{SECRET_KEY} {SECRET_PROMPT}</html>"),
+    Reply.raw(200, f"{SECRET_KEY} {SECRET_PROMPT}"),
+    Reply.text("fine").cut(after_events=1),
+]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_neither_key_nor_prompt_is_in_logs_errors_reprs_or_the_spool(
+    provider: str, stream: bool, world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in ("httpx", "httpcore", "tierwise", "grpc", "asyncio"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    base_url = world.providers.base_url(provider)
+    own = ProviderSettings(key=SECRET_KEY, base_url=base_url)
+    world.providers.script(provider, *FAILURES)
+    seen: list[str] = []
+    options = RoutingOptions(model=MODEL_OF[provider])
+    # The router is away, so that the reports stay in the spool, where they can be looked at.
+    model = Model(model_id=MODEL_OF[provider], provider_id=provider, upstream_name="one-1")
+    settings = world.settings(
+        spool_path=tmp_path / "secret-spool.db",
+        routerless=RouterlessDefaults(models=(model,)),
+    )
+    with Client(NOBODY, providers={provider: own}, settings=settings) as client:
+        seen += [repr(client), str(client), repr(own), repr(settings), repr(vars(client))]
+        answered = 0
+        for _ in range(2 * len(FAILURES)):
+            try:
+                if stream:
+                    with client.chat_stream(SECRET_PROMPT, options) as pieces:
+                        list(pieces)
+                else:
+                    client.chat(SECRET_PROMPT, options)
+                answered += 1
+            except ChatError as error:
+                seen += [told(error), str(pickle.dumps(error))]
+        seen.append(repr(client.status))
+        # Nobody takes the reports, so waiting for that is of no use.
+        client.close(0.1)
+    assert answered
+    assert len(seen) > len(FAILURES) / 2
+    assert not [found for text in seen for found in leaks(text)]
+    assert "httpcore" in {record.name.partition(".")[0] for record in caplog.records}
+    assert not leaks(caplog.text)
+    spool = b"".join(path.read_bytes() for path in tmp_path.glob("secret-spool.db*"))
+    assert MODEL_OF[provider].encode() in spool
+    assert not leaks(spool.decode("latin-1"))
+
+
+def test_a_password_in_an_address_is_in_no_log_or_error(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    base_url = world.providers.base_url("anthropic").replace("://", f"://user:{PASSWORD}@")
+    fails = Reply.error(ErrorClass.INVALID_REQUEST)
+    world.providers.script("anthropic", Reply.text("fine"), fails)
+    own = ProviderSettings(key=SECRET_KEY, base_url=base_url)
+    with routerless(model_of("anthropic"), anthropic=own) as client:
+        assert client.chat("Hello?").text == "fine"
+        with pytest.raises(ChatError) as caught:
+            client.chat("Hello?")
+    assert not leaks(told(caught.value))
+    assert "HTTP Request: POST" in caplog.text
+    assert not leaks(caplog.text)
+    # It is sent all the same, as by any HTTP library.
+    assert world.providers.calls[0].headers["authorization"].startswith("Basic ")
+
+
+def test_the_router_is_not_shown_keys(world: World) -> None:
+    with world.client() as client:
+        explained = client.explain(LIKE["budget"])
+    assert KEY not in str(explained)
+
+
+def test_a_function_for_a_key_that_fails_does_not_show_what_it_said(world: World) -> None:
+    def key() -> str:
+        raise OSError(f"could not decode {SECRET_KEY}")
+
+    own = ProviderSettings(key=key, base_url=world.providers.base_url("openai"))
+    with (
+        routerless(model_of("openai"), openai=own) as client,
+        pytest.raises(ConfigurationError) as caught,
+    ):
+        client.chat("Hello?")
+    assert SECRET_KEY not in str(caught.value)
+    assert world.providers.calls == ()
