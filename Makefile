@@ -25,7 +25,7 @@ install: $(VENV)/installed ## Create the virtual environment and install the pro
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(PYTHON) || python3 -m venv $(VENV)
 	$(PYTHON) -m pip install -q -c constraints.txt torch
-	$(PYTHON) -m pip install -q -c constraints.txt -e '.[server,encoder,json-schema,dev]'
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[server,postgres,otel,encoder,json-schema,dev]'
 	@touch $@
 
 .PHONY: encoder
