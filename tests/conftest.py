@@ -314,6 +314,8 @@ def settings_for(encoder_dir: Path, shared_cache: Path) -> Callable[..., Setting
             "encoder": str(encoder_dir),
             "encoder_threads": 1,
             "grace_s": 5.0,
+            # Otherwise it would be the user's own.
+            "ledger": "none",
         }
         return Settings(**{**values, **changes})
 
@@ -391,6 +393,8 @@ def serve_processes(folder: Path, encoder_dir: Path, cache: Path) -> Iterator[St
         log = folder / f"serve-{len(started)}.log"
         listen = () if "--listen" in flags else ("--listen", "127.0.0.1:0")
         words = (*listen, "--encoder", str(encoder_dir), "--cache-dir", str(cache))
+        if "--ledger" not in flags:
+            words = (*words, "--ledger", "none")
         with log.open("w") as stderr:
             process = subprocess.Popen(
                 tierwise_command("serve", *words, *flags),

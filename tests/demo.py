@@ -96,6 +96,8 @@ def _show(prompt: str, decision: Decision) -> None:
 def _server(catalog: Path) -> Iterator[str]:
     """Runs `tierwise serve` on a free port and yields its address."""
     command = [sys.executable, "-m", "tierwise.cli", "serve", "--listen", "127.0.0.1:0"]
+    # The user's own ledger is left alone.
+    command += ["--ledger", "none"]
     command += ["--catalog", str(catalog), "--log-level", "warning", "--log-format", "text"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()

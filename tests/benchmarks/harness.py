@@ -229,6 +229,7 @@ def serve_command(
         *("--catalog", f"default={catalog}"),
         *("--encoder", str(encoder_folder())),
         *("--cache-dir", str(cache)),
+        *("--ledger", f"sqlite:///{cache}/ledger.sqlite3"),
     ]
 
 
