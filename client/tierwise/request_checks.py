@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tierwise.errors import InvalidRequestError
+from tierwise.field_checks import check_text, check_token_count
 from tierwise.messages import (
     ChatRequest,
     Image,
@@ -21,8 +22,6 @@ from tierwise.messages import (
     ToolCall,
     ToolChoice,
 )
-from tierwise.routing import MAX_TOKENS
-from tierwise.texts import check_text
 
 _SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SCHEMA_TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
@@ -221,11 +220,8 @@ def _check_json(value: object, path: str) -> None:
 
 
 def _check_sampling(request: ChatRequest) -> None:
-    most = request.max_output_tokens
-    if most is not None and not 1 <= most <= MAX_TOKENS:
-        raise InvalidRequestError(
-            f"it must be from 1 to {MAX_TOKENS}, not {most}", field="max_output_tokens"
-        )
+    if request.max_output_tokens is not None:
+        check_token_count(request.max_output_tokens, "max_output_tokens", least=1)
     for name, value, highest in (
         ("temperature", request.temperature, _HIGHEST_TEMPERATURE),
         ("top_p", request.top_p, 1.0),

@@ -9,7 +9,7 @@ from typing import Any
 
 from tierwise.decisions import Capability
 from tierwise.errors import InvalidRequestError
-from tierwise.texts import check_text
+from tierwise.field_checks import check_text, check_token_count
 
 
 class RequiredQuality(IntEnum):
@@ -32,8 +32,6 @@ class Priority(IntEnum):
 
 
 _MAX_INT64 = 2**63 - 1
-MAX_TOKENS = 10_000_000
-"""Most that the contract takes."""
 
 _ADDED_UP = ("required_labels", "required_capabilities", "denied_providers", "denied_models")
 
@@ -90,10 +88,8 @@ class RoutingOptions:
             raise InvalidRequestError(
                 f"must be above 0 and below 2^63, not {ceiling}", field="cost_ceiling_nano_usd"
             )
-        if expected is not None and not 0 <= expected <= MAX_TOKENS:
-            raise InvalidRequestError(
-                f"must be from 0 to {MAX_TOKENS}, not {expected}", field="expected_output_tokens"
-            )
+        if expected is not None:
+            check_token_count(expected, "expected_output_tokens", least=0)
         dial = self.cost_quality_dial
         if dial is not None and not 0 <= dial <= 1:
             raise InvalidRequestError(f"must be from 0 to 1, not {dial}", field="cost_quality_dial")

@@ -23,6 +23,9 @@ from tierwise.v1.error_reason_pb2 import ErrorReason
 from tierwise.v1.routing_service_pb2 import RoutePromptRequest
 from tierwise.validators import Validator
 
+COLD_TIMEOUT_S = 5.0
+"""How long the router is waited for while there is nothing to go by without it."""
+
 
 def decide(
     session: Session, request: ChatRequest, options: RoutingOptions, timeout_s: float
@@ -40,6 +43,8 @@ def decide(
     error: RouterError | None = None
     if routerless.should_ask():
         message = routing_input(request, options, session.providers.callable_ids())
+        if not routerless.is_prepared:
+            timeout_s = max(timeout_s, COLD_TIMEOUT_S)
         asking = ask_router(RoutePromptRequest(input=message), timeout_s)
         if session.tracing is not None:
             asking = session.tracing.route(asking, options)

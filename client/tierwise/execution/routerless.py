@@ -113,6 +113,11 @@ class Routerless:
         """Decisions that were made without the router since the client was made."""
         return self._total
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether there is anything to go by without the router: a plan, or configured models."""
+        return bool(self._seen or self._defaults.models)
+
     def should_ask(self) -> bool:
         """Returns whether this chat should try the router."""
         if self._failures < PATIENCE:
@@ -154,11 +159,11 @@ class Routerless:
 
     def decide(self, request: ChatRequest, options: RoutingOptions) -> Decision | None:
         """Returns a decision without the router; None when nothing is known to call."""
-        self._count()
         for tier, candidate in self._candidates(options):
             needed = input_tokens(request, candidate, routed=False)
             plan = _estimated_for(candidate, request, options, needed)
             if not violation(plan.steps[0], request, options, needed):
+                self._count()
                 return Decision(
                     decision_id=uuid.uuid4().hex,
                     catalog=options.catalog,

@@ -109,10 +109,11 @@ class ProviderRegistry:
         return provider or compatible.GENERIC, Endpoint(base_url=base_url, key=key)
 
     def _may_call(self, provider_id: str) -> bool:
-        """Returns whether there is a key, or the caller has named a provider that needs none."""
+        """Returns whether there are key and address, or the caller named one that needs no key."""
         own, variable = self._settings.get(provider_id), self._variable(provider_id)
         if variable:
-            return (own is not None and own.key is not None) or bool(os.environ.get(variable))
+            key = (own is not None and own.key is not None) or bool(os.environ.get(variable))
+            return key and bool(self._own_address(provider_id))
         # Nobody is taken to run a server of their own who did not say so.
         return own is not None
 
@@ -154,11 +155,12 @@ def _called(key: str | Callable[[], str], provider_id: str) -> object:
         return key
     try:
         return key()
-    except Exception as error:
-        # A model of another provider may answer. The message is not quoted: it may name the key.
+    except Exception as error:  # noqa: BLE001 - a function of the caller may raise anything
+        # A model of another provider may answer. Neither message nor cause is kept: they may name
+        # the key.
         raise ConfigurationError(
             f"provider {provider_id!r}: the function for its key failed with {type(error).__name__}"
-        ) from error
+        ) from None
 
 
 def _checked(key: object, source: str, provider_id: str) -> str:

@@ -83,12 +83,17 @@ class World:
         return {**own, **changes}
 
     def settings(self, **changes: Any) -> ClientSettings:  # noqa: ANN401 - any setting
-        """Returns settings whose waits suit a test."""
+        """Returns settings whose waits suit a test.
+
+        Outcomes are not reported unless a test asks for it: the router, which the tests of a module
+        share, would learn from one test's failures and route the next one's prompts elsewhere.
+        """
         values: dict[str, Any] = {
             "spool_path": self.spool,
             "first_wait_s": 0.01,
             "router_timeout_s": 5.0,
             "chat_timeout_s": 20.0,
+            "report_outcomes": False,
         }
         return ClientSettings(**{**values, **changes})
 

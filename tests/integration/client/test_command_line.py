@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import LIKE, run_tierwise
+from tests.conftest import LIKE, run_tierwise, tierwise_command
 from tests.integration.client.conftest import World
 
 from tierwise import ErrorClass, ToolCall, Usage
@@ -189,7 +189,14 @@ def test_misuse_is_named_before_anything_is_sent(
 
 
 def test_bytes_that_are_no_text_are_refused(world: World, variables: dict[str, str]) -> None:
-    done = run_tierwise("chat", "-", env=variables, input=b"caf\xe9", text=False)
+    done = subprocess.run(
+        tierwise_command("chat", "-"),
+        env={**os.environ, **variables},
+        input=b"caf\xe9",
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 2
     assert b"the prompt is not UTF-8" in done.stderr
     assert world.providers.calls == ()

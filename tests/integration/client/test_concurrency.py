@@ -61,7 +61,7 @@ def test_threads_that_share_a_client_get_their_own_answers(world: World) -> None
             return streamed(client, number)
         return client.chat(f"prompt {number}", pinned(number)).text
 
-    with world.client() as client:
+    with world.client(report_outcomes=True) as client:
         with ThreadPoolExecutor(threads) as pool:
             answers = list(pool.map(call, range(calls)))
         assert world.providers.open_connections <= threads * len(PROVIDERS)
@@ -81,7 +81,7 @@ async def test_tasks_that_share_a_client_get_their_own_answers(world: World) -> 
         return (await client.chat(f"prompt {number}", pinned(number))).text
 
     before = asyncio.all_tasks()
-    async with world.async_client(router_timeout_s=30.0) as client:
+    async with world.async_client(router_timeout_s=30.0, report_outcomes=True) as client:
         answers = await asyncio.gather(*(call(number) for number in range(calls)))
         assert world.providers.open_connections <= KEPT_ALIVE * len(PROVIDERS)
         assert await client.flush()

@@ -20,7 +20,7 @@ async def test_new_plans_of_other_clients_avoid_a_model_that_fails(
     one = World(router=address, providers=providers, spool=tmp_path / "one.db")
     other = World(router=address, providers=providers, spool=tmp_path / "other.db")
     providers.always("openai", Reply.error(ErrorClass.SERVER_ERROR))
-    async with one.async_client() as unlucky, other.async_client() as bystander:
+    async with one.async_client(report_outcomes=True) as unlucky, other.async_client() as bystander:
         before = await bystander.route(LIKE["budget"])
         assert before.model_id == MODEL_OF["openai"]
         answer = await unlucky.chat(LIKE["budget"])

@@ -57,7 +57,7 @@ def test_a_killed_router_fails_no_call_and_every_outcome_arrives_once_it_is_back
     served = start_serve("--catalog", str(catalog_with_models.path))
     port = served.port()
     world = world_at(port, providers, tmp_path / "spool.db")
-    with world.client(router_timeout_s=0.25) as client:
+    with world.client(router_timeout_s=0.25, report_outcomes=True) as client:
 
         def ask(number: int) -> RouterlessCause | None:
             if number == calls // 4:

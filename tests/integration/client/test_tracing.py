@@ -89,7 +89,10 @@ def provider(collector: Collector) -> Iterator[TracerProvider]:
 
 @dataclass(slots=True)
 class Traced:
-    """Clients whose chats are traced, and the trace of the last one."""
+    """Clients whose chats are traced, and the trace of the last one.
+
+    They report nothing, since the router would learn to leave out the models that fail here.
+    """
 
     world: World
     collector: Collector
@@ -100,7 +103,7 @@ class Traced:
         return Client(
             self.world.router,
             providers=self.world.provider_settings(),
-            settings=self.world.settings(**changes),
+            settings=self.world.settings(report_outcomes=False, **changes),
             tracing=Tracing(self.provider),
         )
 
@@ -109,7 +112,7 @@ class Traced:
         return AsyncClient(
             self.world.router,
             providers=self.world.provider_settings(),
-            settings=self.world.settings(**changes),
+            settings=self.world.settings(report_outcomes=False, **changes),
             tracing=Tracing(self.provider),
         )
 

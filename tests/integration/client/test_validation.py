@@ -291,6 +291,7 @@ def test_neither_key_nor_prompt_is_in_logs_errors_reprs_or_the_spool(
     model = Model(model_id=MODEL_OF[provider], provider_id=provider, upstream_name="one-1")
     settings = world.settings(
         spool_path=tmp_path / "secret-spool.db",
+        report_outcomes=True,
         routerless=RouterlessDefaults(models=(model,)),
     )
     with Client(NOBODY, providers={provider: own}, settings=settings) as client:

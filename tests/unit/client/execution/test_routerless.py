@@ -37,7 +37,8 @@ from tierwise.decisions import (
 )
 from tierwise.error_class import ErrorClass
 from tierwise.errors import ChatError, ConfigurationError, RouterError
-from tierwise.execution.chat import decide
+from tierwise.execution.chat import COLD_TIMEOUT_S, decide
+from tierwise.execution.effects import AskRouter
 from tierwise.execution.routerless import PATIENCE, PROBE_EVERY_S, SAY_AFTER_S, routerless_cause
 from tierwise.messages import ChatRequest, user
 from tierwise.routing import RequiredQuality, RoutingOptions
@@ -506,3 +507,19 @@ def test_configured_models_keep_the_limits_on_tiers(
             without_router(world, **limits)
     else:
         assert without_router(world, **limits).model_id == expected
+
+
+def test_a_router_gets_longer_while_there_is_nothing_else_to_go_by() -> None:
+    request = ChatRequest(messages=(user("hello"),))
+    cold, warm = world_with(), world_with(models=(CHEAP,))
+    for world, expected in ((cold, COLD_TIMEOUT_S), (warm, 0.25)):
+        asking = next(decide(world.session, request, RoutingOptions(), 0.25))
+        assert isinstance(asking, AskRouter)
+        assert asking.timeout_s == expected
+
+
+def test_only_decisions_that_were_made_are_counted() -> None:
+    world = world_with()
+    with pytest.raises(ConfigurationError):
+        without_router(world)
+    assert world.session.routerless.total == 0
