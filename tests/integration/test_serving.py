@@ -300,7 +300,7 @@ async def test_metrics_tell_of_calls_decisions_and_catalogs(
         assert (
             figures['tierwise_calls_total{code="INVALID_ARGUMENT",method="RoutePrompt"}'] == "1.0"
         )
-        decided = 'tierwise_decisions_total{catalog="main",kind="SEMANTIC",tier="budget"}'
+        decided = 'tierwise_decisions_total{catalog="main",kind="SEMANTIC",model="",tier="budget"}'
         assert figures[decided] == "2.0"
         assert figures['tierwise_vectors_total{source="encoder"}'] == "1.0"
         assert figures['tierwise_vectors_total{source="cache"}'] == "1.0"
