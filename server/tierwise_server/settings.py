@@ -18,10 +18,17 @@ import configargparse
 DEFAULT_CATALOG = "default"
 """Name of a catalog that is given without one."""
 
+NO_LEDGER = "none"
+"""What names no database."""
+
+NO_TRACING = "none"
+"""What makes no spans."""
+
 _NAMED_CATALOG = re.compile(r"([a-z][a-z0-9-]{0,63})=(.+)")
 _HOST_AND_PORT = re.compile(
     r".+:(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 )
+_LEDGER = re.compile(r"sqlite:///.+|postgresql(?:\+psycopg)?://.+")
 MAX_SECONDS = 86_400
 """Most seconds that any setting takes: a day."""
 MAX_COUNT = 10_000_000
@@ -32,6 +39,12 @@ def default_cache_dir() -> str:
     """Returns the folder for built encoders and cached vectors."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return os.environ.get("TIERWISE_CACHE_DIR") or str(Path(base) / "tierwise")
+
+
+def default_ledger() -> str:
+    """Returns the URL of the ledger that is kept where the operator names none."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return f"sqlite:///{Path(base) / 'tierwise' / 'ledger.sqlite3'}"
 
 
 def encoder_dir(cache_dir: str) -> Path:
@@ -83,8 +96,28 @@ class Settings:
         "Vectors of recent prompts to keep in memory, of about 1.7 KB each. 0 keeps none.",
         least=0,
     )
+    ledger: str = _setting(
+        "",
+        "Database of decisions and outcomes: `sqlite:///FILE`, `postgresql://HOST/DATABASE`, or"
+        " `none`; by default a SQLite file in the user's state folder. A password belongs into"
+        " PGPASSWORD or a password file.",
+        metavar="URL",
+    )
+    ledger_retention_days: int = _setting(
+        90, "Days after which decisions and outcomes are deleted. 0 keeps them for ever.", least=0
+    )
+    keep_prompts: bool = _setting(
+        False,
+        "Whether the ledger keeps prompts, of callers that allow it: `on` or `off`.",
+    )
     metrics_listen: str = _setting(
         "", "Address to serve Prometheus metrics on over HTTP. Empty serves none."
+    )
+    tracing: str = _setting(
+        "none",
+        "Where OpenTelemetry spans go: `none`, or `otlp` to a collector over HTTP, as the variables"
+        " OTEL_EXPORTER_OTLP_ENDPOINT and the like say. Needs the extra `otel`.",
+        choices=("none", "otlp"),
     )
     reload_interval_s: float = _setting(
         30.0,
@@ -122,6 +155,11 @@ class Settings:
     def cache_path(self) -> str:
         """Folder for the built encoder and cached vectors."""
         return self.cache_dir or default_cache_dir()
+
+    @property
+    def ledger_url(self) -> str:
+        """URL of the ledger's database. Empty means that none is kept."""
+        return "" if self.ledger == NO_LEDGER else self.ledger or default_ledger()
 
     @property
     def lane_count(self) -> int:
@@ -241,6 +279,9 @@ def _check(settings: Settings) -> None:
     """Refuses what only shows when values are read."""
     if not settings.catalogs:
         raise SettingsError("--catalog: give at least one folder")
+    if settings.ledger_url and not _LEDGER.fullmatch(settings.ledger_url):
+        # Without the value, which may hold a password.
+        raise SettingsError("--ledger: takes sqlite:///FILE, postgresql://HOST/DATABASE or none")
     for flag, address in (
         ("--listen", settings.listen),
         ("--metrics-listen", settings.metrics_listen),

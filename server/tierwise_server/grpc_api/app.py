@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tierwise.v1 import catalog_service_pb2, routing_service_pb2
+from tierwise_server import memory
 from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
+from tierwise_server.feedback import Feedback
+from tierwise_server.fleet.monitor import FleetMonitor, keep_fresh
 from tierwise_server.grpc_api.boundary import service_handler
 from tierwise_server.grpc_api.servicers import CatalogServicer, RouterSlot, RoutingServicer
+from tierwise_server.ledger.decisions import catalog_record
+from tierwise_server.ledger.ledger import Ledger
+from tierwise_server.live_catalog import LiveCatalog
 from tierwise_server.parts import Parts, ServeError, load_parts
 from tierwise_server.router import Router
-from tierwise_server.settings import Settings
+from tierwise_server.settings import NO_TRACING, Settings
+from tierwise_server.spending.control import Account, Spend, SpendControl
 from tierwise_server.telemetry import Telemetry, serve_metrics
+from tierwise_server.telemetry.live_state import FleetCollector, SpendCollector
 from tierwise_server.watching import keep_current
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from tierwise_server.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_CONCURRENT_CALLS = 10_000
+
+LEDGER_HEALTH = "tierwise.ledger"
+"""Name under which health checks ask for the ledger. Routing goes on without it, so it counts for
+no other name."""
+
+LEDGER_WAIT_S = 1.0
+"""Longest time that the start waits for the ledger, which is opened beside everything else."""
 
 _ROUTING = routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"]
 _CATALOG = catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"]
@@ -54,6 +74,20 @@ class RoutingServer:
         """Port of the metrics, once started; 0 when none are served."""
         self._health = health.aio.HealthServicer()
         self._slot = RouterSlot()
+        self._fleet = FleetMonitor()
+        self._spending = SpendControl(self._ask_spend if settings.ledger_url else None)
+        FleetCollector(self._fleet, self.telemetry.registry)
+        SpendCollector(self._spending, self.telemetry.registry)
+        self._feedback = Feedback(self.telemetry, self._fleet, self._spending)
+        self._ledger = (
+            Ledger(
+                settings.ledger_url,
+                self._feedback,
+                retention_days=settings.ledger_retention_days,
+            )
+            if settings.ledger_url
+            else None
+        )
         self._server: grpc.aio.Server | None = None
         self._stopping = asyncio.Event()
         self._closing = contextlib.AsyncExitStack()
@@ -66,11 +100,13 @@ class RoutingServer:
         """
         await self._listen()
         self._serve_metrics()
+        self._open_ledger()
         parts = await _in_daemon_thread(lambda: load_parts(self._settings))
         self._go_live(parts)
-        # What is loaded now stays for good: the collector need not look at it at every pass.
-        gc.collect()
-        gc.freeze()
+        if self._ledger is not None:
+            await self._ledger.wait_until_tried(LEDGER_WAIT_S)
+        await self._wait_for_spend()
+        memory.settle()
         services = ("", _ROUTING.full_name, _CATALOG.full_name)
         for name in (*services, *map(health_name, parts.catalogs)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -114,12 +150,19 @@ class RoutingServer:
         )
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        routing = RoutingServicer(self._slot, self.telemetry)
+        routing = RoutingServicer(
+            self._slot,
+            self.telemetry,
+            self._ledger,
+            on_accepted=self._feedback.outcomes_accepted,
+            keep_prompts=settings.keep_prompts,
+        )
         catalog = CatalogServicer(self._slot, admin=settings.admin)
+        tracing = self._open_tracing()
         server.add_generic_rpc_handlers(
             (
-                service_handler(_ROUTING, routing, self.telemetry),
-                service_handler(_CATALOG, catalog, self.telemetry),
+                service_handler(_ROUTING, routing, self.telemetry, tracing),
+                service_handler(_CATALOG, catalog, self.telemetry, tracing),
             )
         )
         if settings.reflection:
@@ -135,6 +178,20 @@ class RoutingServer:
         self._server = server
         await server.start()
 
+    def _open_tracing(self) -> Tracing | None:
+        if self._settings.tracing == NO_TRACING:
+            return None
+        try:
+            # Here rather than at the top: it is an extra, and costs nothing where it is off.
+            from tierwise_server.tracing import Tracing, otlp_provider  # noqa: PLC0415
+        except ImportError as error:
+            raise ServeError(
+                "--tracing otlp needs OpenTelemetry: pip install 'tierwise[otel]'"
+            ) from error
+        tracing = Tracing(otlp_provider())
+        self._closing.push_async_callback(tracing.close, self._settings.grace_s)
+        return tracing
+
     def _go_live(self, parts: Parts) -> None:
         settings = self._settings
         lanes = EncodingLanes(
@@ -142,26 +199,99 @@ class RoutingServer:
         )
         self._closing.push_async_callback(lanes.close, settings.grace_s)
         self.telemetry.queue_depth.set_function(lambda: lanes.queue_depth)
+        self.telemetry.metrics.queue_limit.set(settings.queue_limit)
         router = Router(
             parts.catalogs,
             lanes,
             PromptCache(settings.vector_cache),
             encoder_id=parts.encoder.encoder_id,
             dimensions=parts.encoder.dimensions,
+            fleet=self._fleet,
+            spending=self._spending,
         )
         for live in parts.catalogs.values():
             live.on_check(self.telemetry.catalog_checked)
             live.on_check(lambda *_: router.forget_scores())
             self.telemetry.catalog_in_service(live)
+            live.on_check(self._note_models)
+            self._note_models(live)
             self._closing.callback(live.close)
         watch = asyncio.gather(
+            keep_fresh(self._fleet, stop=self._stopping),
             *(
                 keep_current(live, interval_s=settings.reload_interval_s, stop=self._stopping)
                 for live in parts.catalogs.values()
-            )
+            ),
         )
         self._closing.push_async_callback(_cancelled, watch)
         self._slot.router = router
+
+    def _open_ledger(self) -> None:
+        """Starts to open the ledger; nothing waits for it."""
+        ledger = self._ledger
+        if ledger is None:
+            return
+        self.telemetry.ledger_queue.set_function(lambda: ledger.queued_decisions)
+        settings: set[asyncio.Future[None]] = set()
+
+        def tell_health(_: Ledger) -> None:
+            status = (
+                health_pb2.HealthCheckResponse.NOT_SERVING
+                if ledger.problem
+                else health_pb2.HealthCheckResponse.SERVING
+            )
+            told = asyncio.ensure_future(self._health.set(LEDGER_HEALTH, status))
+            settings.add(told)
+            told.add_done_callback(settings.discard)
+
+        ledger.on_status(tell_health)
+        ledger.on_status(self._ask_spend_again)
+        ledger.start()
+        self._closing.push_async_callback(ledger.close, self._settings.grace_s)
+
+    def _note_models(self, live: LiveCatalog, _: float = 0.0) -> None:
+        """Takes what outcomes of a catalog's decisions are priced, observed and limited by."""
+        record = catalog_record(live.name, live.snapshot)
+        if self._ledger is not None:
+            self._ledger.note_catalog(record)
+        else:
+            self._feedback.note_catalog(record)
+        self._fleet.use(live.name, live.snapshot.models)
+        self._spending.use(live.name, live.snapshot.catalog.spend_limits)
+
+    def _ask_spend(self, account: Account, since_ms: int, until_ms: int) -> None:
+        """Has the ledger say what an account spent."""
+        if self._ledger is None:
+            return
+        default = next(iter(self._settings.catalogs))
+
+        def answer(connection: Connection) -> None:
+            from tierwise_server.ledger.spend import spend_between  # noqa: PLC0415 - loads SQL
+
+            spend = spend_between(
+                connection,
+                catalogs={account.catalog, *([""] if account.catalog == default else [])},
+                caller=account.caller,
+                since_ms=since_ms,
+                until_ms=until_ms,
+            )
+            self._spending.load(account, since_ms, Spend(*spend))
+
+        self._ledger.ask(answer)
+
+    def _ask_spend_again(self, ledger: Ledger) -> None:
+        """Asks anew when the ledger is back: what it took last is not known for sure."""
+        if not ledger.problem:
+            self._spending.ask_again()
+
+    async def _wait_for_spend(self) -> None:
+        """Waits for a moment until it is known what callers spent."""
+        known = await asyncio.to_thread(self._spending.wait_until_known, LEDGER_WAIT_S)
+        if not known:
+            logger.warning(
+                "the ledger does not say what callers spent; until it does, spend limits count"
+                " from the start of this server"
+            )
 
     def _serve_metrics(self) -> None:
         address = self._settings.metrics_listen

@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 from google.protobuf import message_factory
@@ -21,6 +21,10 @@ from grpc_status import rpc_status
 
 from tierwise_server.grpc_api.errors import FAILURES, Failure, MalformedMessageError, failure_of
 from tierwise_server.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    # Needs an extra, and is loaded only where the settings ask for it.
+    from tierwise_server.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +44,21 @@ class _Unreadable:
 
 
 def service_handler(
-    service: ServiceDescriptor, servicer: object, telemetry: Telemetry
+    service: ServiceDescriptor,
+    servicer: object,
+    telemetry: Telemetry,
+    tracing: Tracing | None = None,
 ) -> grpc.GenericRpcHandler:
     """Returns the handler of a service whose methods the servicer has by their names."""
+
+    def behaviour(method: MethodDescriptor) -> Behaviour:
+        own: Behaviour = getattr(servicer, method.name)
+        name = f"{service.full_name}/{method.name}"
+        return own if tracing is None else tracing.traced(name, own, _code_of)
+
     handlers = {
         method.name: grpc.unary_unary_rpc_method_handler(
-            _guarded(method.name, getattr(servicer, method.name), telemetry),
+            _guarded(method.name, behaviour(method), telemetry),
             request_deserializer=_reader(method),
             response_serializer=_serialize,
         )
@@ -58,6 +71,14 @@ def deadline_of(context: CallContext) -> float | None:
     """Returns when the caller stops waiting, by `time.monotonic()`; None means never."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
+
+
+def _code_of(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return grpc.StatusCode.CANCELLED.name
+    if isinstance(error, Exception) and type(error) in FAILURES:
+        return failure_of(error).code.name
+    return grpc.StatusCode.INTERNAL.name
 
 
 def _serialize(message: Message) -> bytes:

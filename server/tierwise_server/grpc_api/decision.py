@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 
@@ -12,6 +13,7 @@ from tierwise_server.deciding.decision import DecisionKind
 from tierwise_server.deciding.semantic import Abstention
 from tierwise_server.grpc_api.decision_token import DecisionToken, encode_token
 from tierwise_server.grpc_api.models import fill_plan
+from tierwise_server.planning.choice import REMEMBERED_CHOICES, ModelChoice
 from tierwise_server.router import Routed, Timings
 
 _KINDS = {
@@ -48,6 +50,7 @@ def fill_decision(
     message.tier_id = _tier_id(routed)
     message.kind = _KINDS[verdict.kind]
     message.catalog_revision = snapshot.revision
+    message.fleet_revision = routed.fleet.revision
     message.encoder_id = snapshot.encoder_id
     message.reason = _reason(routed)
     _fill_timings(message.timings, routed.timings)
@@ -58,7 +61,8 @@ def fill_decision(
     if verdict.abstention is not None:
         message.semantic_abstention = _ABSTENTIONS[verdict.abstention]
     _fill_evidence(message, routed)
-    _fill_choice(message, routed)
+    if routed.choice is not None:
+        message.MergeFromString(_choice_part(routed.choice))
     if with_token:
         message.decision_token = encode_token(_token(routed, message, now_ms))
 
@@ -76,18 +80,22 @@ def _fill_evidence(message: decision_pb2.Decision, routed: Routed) -> None:
             message.similarity = verdict.similarity
 
 
-def _fill_choice(message: decision_pb2.Decision, routed: Routed) -> None:
-    choice = routed.choice
-    if choice is not None:
-        message.model_id = choice.model.model.id
-        message.baseline_model_id = choice.baseline.model.id
-        fill_plan(message.plan, choice.plan)
-        if choice.estimated_cost_nano_usd is not None:
-            message.estimated_cost_nano_usd = choice.estimated_cost_nano_usd
-        if choice.counterfactual_cost_nano_usd is not None:
-            message.counterfactual_cost_nano_usd = choice.counterfactual_cost_nano_usd
-        if choice.propensity is not None:
-            message.propensity = choice.propensity
+@functools.lru_cache(maxsize=REMEMBERED_CHOICES)
+def _choice_part(choice: ModelChoice) -> bytes:
+    """Returns what a choice adds to a decision, in the form that messages are merged from.
+
+    Choices are made once for many calls, and reading a message of many parts is quicker than
+    putting it together.
+    """
+    part = decision_pb2.Decision(
+        model_id=choice.model.model.id,
+        baseline_model_id=choice.baseline.model.id,
+        estimated_cost_nano_usd=choice.estimated_cost_nano_usd,
+        counterfactual_cost_nano_usd=choice.counterfactual_cost_nano_usd,
+        propensity=choice.propensity,
+    )
+    fill_plan(part.plan, choice.plan)
+    return part.SerializeToString()
 
 
 def _reason(routed: Routed) -> str:

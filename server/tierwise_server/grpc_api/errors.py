@@ -22,9 +22,11 @@ from tierwise_server.deciding.errors import (
     UnknownTierError,
 )
 from tierwise_server.encoder.lanes import DeadlinePassedError, LanesClosedError, QueueFullError
+from tierwise_server.ledger.errors import LedgerQueueFullError, LedgerUnavailableError
 from tierwise_server.live_catalog import FaultyCatalogError, RevisionMismatchError
 from tierwise_server.planning.errors import NoModelQualifiesError
 from tierwise_server.router import UnknownCatalogError
+from tierwise_server.spending.errors import SpendLimitReachedError
 
 MAX_MESSAGE_BYTES = 500
 MAX_METADATA_BYTES = 200
@@ -224,7 +226,7 @@ def _revision_mismatch(error: RevisionMismatchError) -> Failure:
     )
 
 
-def _queue_full(error: QueueFullError) -> Failure:
+def _queue_full(error: QueueFullError | LedgerQueueFullError) -> Failure:
     return Failure(
         code=grpc.StatusCode.RESOURCE_EXHAUSTED,
         reason=error_reason_pb2.ERROR_REASON_OVERLOADED,
@@ -259,6 +261,37 @@ def _not_ready(error: NotReadyError | LanesClosedError) -> Failure:
     )
 
 
+def _ledger_unavailable(error: LedgerUnavailableError) -> Failure:
+    return Failure(
+        code=grpc.StatusCode.UNAVAILABLE,
+        reason=error_reason_pb2.ERROR_REASON_NOT_READY,
+        message=str(error),
+        detail=_retry_info(error.retry_after_s),
+    )
+
+
+def _spend_limit_reached(error: SpendLimitReachedError) -> Failure:
+    limit = error.limit
+    return Failure(
+        code=grpc.StatusCode.RESOURCE_EXHAUSTED,
+        reason=error_reason_pb2.ERROR_REASON_SPEND_LIMIT_REACHED,
+        message=str(error),
+        metadata={
+            "caller": limit.caller,
+            "period": str(limit.per),
+            "limit_nano_usd": str(limit.nano_usd),
+            "reset_time": f"{error.reset_time:%Y-%m-%dT%H:%M:%SZ}",
+        },
+        detail=error_details_pb2.QuotaFailure(
+            violations=[
+                error_details_pb2.QuotaFailure.Violation(
+                    subject=f"caller:{limit.caller}", description=_cut(str(error), 300)
+                )
+            ]
+        ),
+    )
+
+
 _Error = TypeVar("_Error", bound=Exception)
 
 FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
@@ -272,10 +305,13 @@ FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
     FaultyCatalogError: _faulty_catalog,
     RevisionMismatchError: _revision_mismatch,
     QueueFullError: _queue_full,
+    LedgerQueueFullError: _queue_full,
+    LedgerUnavailableError: _ledger_unavailable,
     DeadlinePassedError: _deadline_passed,
     NotReadyError: _not_ready,
     LanesClosedError: _not_ready,
     NotServedError: _not_served,
+    SpendLimitReachedError: _spend_limit_reached,
 }
 """Every error that a caller can do something about. All others are our own bugs."""
 

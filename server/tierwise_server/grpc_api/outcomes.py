@@ -1,159 +1,257 @@
-"""Checks reported outcomes one by one, so that a faulty one does not hold up the others."""
+"""Takes reported outcomes one by one, so that a faulty one does not hold up the others."""
 
 from __future__ import annotations
 
-import math
+import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from tierwise.v1 import (
-    decision_pb2,
-    error_class_pb2,
-    error_reason_pb2,
-    outcome_pb2,
-    routing_service_pb2,
+from tierwise.v1 import error_reason_pb2, outcome_pb2
+from tierwise.v1.routing_service_pb2 import (
+    OUTCOME_STATUS_ACCEPTED,
+    OUTCOME_STATUS_DUPLICATE,
+    OUTCOME_STATUS_REJECTED,
+    OutcomeResult,
+    OutcomeViolation,
 )
-from tierwise_server.grpc_api.decision_token import InvalidTokenError, decode_token
+from tierwise_server.grpc_api.decision_token import DecisionToken
+from tierwise_server.grpc_api.outcome_checks import (
+    MAX_NAME_CHARACTERS,
+    TimeFrame,
+    token_of,
+    violations_of,
+)
+from tierwise_server.ledger.ledger import Ledger
+from tierwise_server.ledger.money import Tokens
+from tierwise_server.ledger.records import AttemptRecord, Origin, OutcomeRecord, RateHeadroom
+from tierwise_server.planning.error_classes import ErrorClass
 
-MAX_ATTEMPTS = 50
-MAX_ID_CHARACTERS = 100
-MAX_REQUEST_ID_CHARACTERS = 200
-MAX_TOKENS = 1_000_000_000
-MAX_CALL_SECONDS = 7 * 24 * 3600
-REMEMBERED_OUTCOMES = 100_000
-"""Identifiers of recent outcomes that duplicates are told by."""
+REMEMBERED_OUTCOMES: Final = 100_000
+"""Identifiers of recent outcomes that duplicates are told by where there is no ledger."""
 
-_Violation = tuple[str, str]
+INLINE_OUTCOMES: Final = 20
+"""Outcomes that are read on the event loop, some 50 us each; more are read on another thread."""
+
+UNKNOWN_ERROR_CLASS: Final = -1
+"""Stands in the ledger for a failure of a class that this server does not know."""
+
+_KNOWN_CAUSES: Final = frozenset(outcome_pb2.RouterlessCause.values())
 
 
 class OutcomeIntake:
     """Takes outcomes: each is accepted, a duplicate, or rejected with its faults."""
 
-    def __init__(self, remembered: int = REMEMBERED_OUTCOMES) -> None:
+    def __init__(
+        self,
+        ledger: Ledger | None = None,
+        *,
+        on_accepted: Callable[[Sequence[OutcomeRecord]], None] | None = None,
+        remembered: int = REMEMBERED_OUTCOMES,
+    ) -> None:
+        """Takes where outcomes go.
+
+        Args:
+            ledger: Keeps them and tells duplicates. None means that only recent ones are told.
+            on_accepted: Takes new outcomes where there is no ledger.
+            remembered: How many are told then.
+        """
+        self._ledger = ledger
+        self._on_accepted = on_accepted
         self._remembered = remembered
         self._recent: OrderedDict[str, None] = OrderedDict()
 
-    def take(self, outcome: outcome_pb2.Outcome) -> routing_service_pb2.OutcomeResult:
-        """Returns what became of one outcome."""
-        violations = list(_violations(outcome))
-        if violations:
-            return routing_service_pb2.OutcomeResult(
-                outcome_id=outcome.outcome_id,
-                status=routing_service_pb2.OUTCOME_STATUS_REJECTED,
-                violations=[
-                    routing_service_pb2.OutcomeViolation(
-                        field=field,
-                        description=description,
-                        reason=error_reason_pb2.ERROR_REASON_INVALID_FIELD,
-                    )
-                    for field, description in violations
-                ],
+    async def take(self, outcomes: Sequence[outcome_pb2.Outcome]) -> list[OutcomeResult]:
+        """Returns what became of each outcome, once those that are accepted are on disk.
+
+        Raises:
+            LedgerUnavailableError: The ledger takes nothing at the moment.
+            LedgerQueueFullError: Too many outcomes wait to be written.
+        """
+        frame = TimeFrame(
+            now_ms=time.time_ns() // 1_000_000,
+            retention_days=self._ledger.retention_days if self._ledger is not None else 0,
+        )
+        if len(outcomes) <= INLINE_OUTCOMES:
+            read = [read_outcome(one, frame) for one in outcomes]
+        else:
+            read = await asyncio.get_running_loop().run_in_executor(
+                None, lambda: [read_outcome(one, frame) for one in outcomes]
             )
-        known = outcome.outcome_id in self._recent
-        self._recent[outcome.outcome_id] = None
-        self._recent.move_to_end(outcome.outcome_id)
+        fresh = iter(await self._record([one for one in read if isinstance(one, OutcomeRecord)]))
+        return [
+            _result(one.outcome_id, fresh=next(fresh)) if isinstance(one, OutcomeRecord) else one
+            for one in read
+        ]
+
+    async def _record(self, records: Sequence[OutcomeRecord]) -> list[bool]:
+        """Returns which of the outcomes are new."""
+        if self._ledger is None:
+            fresh = [self._is_new(one.outcome_id) for one in records]
+            if self._on_accepted is not None:
+                self._on_accepted(list(compress(records, fresh)))
+            return fresh
+        return await self._ledger.report(records) if records else []
+
+    def _is_new(self, outcome_id: str) -> bool:
+        known = outcome_id in self._recent
+        self._recent[outcome_id] = None
+        self._recent.move_to_end(outcome_id)
         if len(self._recent) > self._remembered:
             self._recent.popitem(last=False)
-        return routing_service_pb2.OutcomeResult(
+        return not known
+
+
+def _result(outcome_id: str, *, fresh: bool) -> OutcomeResult:
+    status = OUTCOME_STATUS_ACCEPTED if fresh else OUTCOME_STATUS_DUPLICATE
+    return OutcomeResult(outcome_id=outcome_id, status=status)
+
+
+def read_outcome(outcome: outcome_pb2.Outcome, frame: TimeFrame) -> OutcomeRecord | OutcomeResult:
+    """Returns an outcome as the ledger takes it, or its rejection."""
+    token = token_of(outcome)
+    violations = list(violations_of(outcome, token, frame))
+    if not violations:
+        if isinstance(token, DecisionToken):
+            return _of_token(outcome, token, frame.now_ms)
+        return _without_token(outcome, frame.now_ms)
+    return OutcomeResult(
+        outcome_id=outcome.outcome_id,
+        status=OUTCOME_STATUS_REJECTED,
+        violations=[
+            OutcomeViolation(
+                field=field,
+                description=description,
+                reason=error_reason_pb2.ERROR_REASON_INVALID_FIELD,
+            )
+            for field, description in violations
+        ],
+    )
+
+
+def _without_token(outcome: outcome_pb2.Outcome, now_ms: int) -> OutcomeRecord:
+    """Returns a faultless outcome of a client's own decision, or a later judgement."""
+    ended_ms = _milliseconds(outcome.end_time) if outcome.HasField("end_time") else None
+    quality = outcome.quality if outcome.HasField("quality") else None
+    if outcome.WhichOneof("origin") == "decision_id":
+        return OutcomeRecord(
             outcome_id=outcome.outcome_id,
-            status=routing_service_pb2.OUTCOME_STATUS_DUPLICATE
-            if known
-            else routing_service_pb2.OUTCOME_STATUS_ACCEPTED,
+            origin=Origin.LATER,
+            decision_id=outcome.decision_id,
+            decided_ms=now_ms,
+            recorded_ms=now_ms,
+            ended_ms=ended_ms,
+            quality=quality,
+            verdict=outcome.verdict,
         )
+    decision = outcome.routerless_decision
+    known = decision.cause in _KNOWN_CAUSES
+    return OutcomeRecord(
+        outcome_id=outcome.outcome_id,
+        origin=Origin.ROUTERLESS,
+        decision_id=decision.decision_id,
+        decided_ms=_milliseconds(decision.decision_time),
+        recorded_ms=now_ms,
+        ended_ms=ended_ms,
+        routerless_cause=decision.cause if known else outcome_pb2.ROUTERLESS_CAUSE_UNAVAILABLE,
+        catalog=decision.catalog,
+        tier=decision.tier_id,
+        caller=decision.caller,
+        attempts=tuple(_attempt(one, keep_nothing=False) for one in outcome.attempts),
+        quality=quality,
+        verdict=outcome.verdict,
+    )
 
 
-def _violations(outcome: outcome_pb2.Outcome) -> Iterator[_Violation]:
-    if not 1 <= len(outcome.outcome_id) <= MAX_ID_CHARACTERS:
-        yield "outcome_id", f"must have from 1 to {MAX_ID_CHARACTERS} characters"
-    yield from _origin_violations(outcome)
-    judged = outcome.HasField("quality") or outcome.verdict
-    if not outcome.attempts and not judged:
-        yield "attempts", "an outcome without a judgement needs at least one attempt"
-    if len(outcome.attempts) > MAX_ATTEMPTS:
-        yield "attempts", f"may have at most {MAX_ATTEMPTS} entries"
-    if outcome.HasField("quality") and not 0.0 <= outcome.quality <= 1.0:
-        yield "quality", f"must be from 0 to 1, not {outcome.quality:g}"
-    if outcome.verdict not in outcome_pb2.Verdict.values():
-        yield "verdict", f"{outcome.verdict} is no value that this server knows"
-    for position, attempt in enumerate(outcome.attempts[:MAX_ATTEMPTS]):
-        for field, description in _attempt_violations(attempt):
-            yield f"attempts[{position}].{field}", description
+def _of_token(outcome: outcome_pb2.Outcome, token: DecisionToken, now_ms: int) -> OutcomeRecord:
+    """Returns a faultless outcome of a router's decision.
+
+    Where the caller of the decision forbade to keep anything of the prompt, the task, the expected
+    tier and the provider's identifiers, by which the prompt could be looked up, are left out.
+    """
+    keep_nothing = token.keep_nothing
+    return OutcomeRecord(
+        outcome_id=outcome.outcome_id,
+        origin=Origin.ROUTER,
+        decision_id=token.decision_id,
+        decided_ms=token.decision_time_ms,
+        recorded_ms=now_ms,
+        ended_ms=_milliseconds(outcome.end_time) if outcome.HasField("end_time") else None,
+        catalog=token.catalog,
+        catalog_revision=token.catalog_revision,
+        tier=token.tier,
+        task="" if keep_nothing else token.task,
+        kind=token.kind,
+        model_id=token.model,
+        baseline_model_id=token.baseline_model,
+        propensity=token.propensity,
+        caller=token.caller,
+        expected_tier="" if keep_nothing else token.expected_tier,
+        keep_nothing=keep_nothing,
+        attempts=tuple(_attempt(one, keep_nothing=keep_nothing) for one in outcome.attempts),
+        quality=outcome.quality if outcome.HasField("quality") else None,
+        verdict=outcome.verdict,
+    )
 
 
-def _origin_violations(outcome: outcome_pb2.Outcome) -> Iterator[_Violation]:
-    match outcome.WhichOneof("origin"):
-        case "decision_token":
-            try:
-                decode_token(outcome.decision_token)
-            except InvalidTokenError as error:
-                yield "decision_token", str(error)
-        case "routerless_decision":
-            yield from _routerless_violations(outcome.routerless_decision)
-        case "decision_id":
-            if not 1 <= len(outcome.decision_id) <= MAX_ID_CHARACTERS:
-                yield "decision_id", f"must have from 1 to {MAX_ID_CHARACTERS} characters"
-            if outcome.attempts:
-                yield "attempts", "an outcome by decision_id carries a judgement alone"
-        case _:
-            yield "origin", "give a decision_token, a routerless_decision or a decision_id"
-
-
-def _routerless_violations(decision: outcome_pb2.RouterlessDecision) -> Iterator[_Violation]:
-    if not 1 <= len(decision.decision_id) <= MAX_ID_CHARACTERS:
-        yield (
-            "routerless_decision.decision_id",
-            f"must have from 1 to {MAX_ID_CHARACTERS} characters",
+def _attempt(attempt: outcome_pb2.Attempt, *, keep_nothing: bool) -> AttemptRecord:
+    error_class: int = attempt.error_class
+    if error_class and error_class not in ErrorClass.__members__.values():
+        error_class = UNKNOWN_ERROR_CLASS
+    usage = attempt.usage
+    return AttemptRecord(
+        model_id=attempt.model_id,
+        provider_id=attempt.provider_id,
+        served_model_name=attempt.served_model_name[:MAX_NAME_CHARACTERS],
+        step_kind=attempt.step_kind,
+        error_class=error_class,
+        started_ms=_milliseconds(attempt.start_time) if attempt.HasField("start_time") else None,
+        duration_us=_microseconds(attempt.call_duration)
+        if attempt.HasField("call_duration")
+        else None,
+        first_token_us=_microseconds(attempt.first_token_duration)
+        if attempt.HasField("first_token_duration")
+        else None,
+        tokens=Tokens(
+            input=usage.input_token_count,
+            cached_input=usage.cached_input_token_count,
+            cache_write=usage.cache_write_token_count,
+            output=usage.output_token_count,
+            reasoning=usage.reasoning_token_count,
         )
-    if not decision.tier_id:
-        yield "routerless_decision.tier_id", "is needed"
-    if not decision.HasField("decision_time"):
-        yield "routerless_decision.decision_time", "is needed"
-    if len(decision.caller) > MAX_ID_CHARACTERS:
-        yield "routerless_decision.caller", f"may have at most {MAX_ID_CHARACTERS} characters"
-    if not decision.cause:
-        yield "routerless_decision.cause", "is needed"
+        if attempt.HasField("usage")
+        else None,
+        stated_cost_nano_usd=attempt.cost_nano_usd if attempt.HasField("cost_nano_usd") else None,
+        provider_request_id="" if keep_nothing else attempt.provider_request_id,
+        validator=attempt.validator,
+        partial=attempt.partial,
+        headroom=_headroom(attempt.rate_headroom) if attempt.HasField("rate_headroom") else None,
+    )
 
 
-def _attempt_violations(attempt: outcome_pb2.Attempt) -> Iterator[_Violation]:
-    if not attempt.model_id:
-        yield "model_id", "is needed"
-    if len(attempt.provider_request_id) > MAX_REQUEST_ID_CHARACTERS:
-        yield "provider_request_id", f"may have at most {MAX_REQUEST_ID_CHARACTERS} characters"
-    if len(attempt.validator) > MAX_ID_CHARACTERS:
-        yield "validator", f"may have at most {MAX_ID_CHARACTERS} characters"
-    if attempt.validator and (
-        attempt.error_class != error_class_pb2.ERROR_CLASS_REJECTED_BY_VALIDATOR
-    ):
-        yield "validator", "belongs to attempts of class ERROR_CLASS_REJECTED_BY_VALIDATOR only"
-    if attempt.HasField("cost_nano_usd") and attempt.cost_nano_usd < 0:
-        yield "cost_nano_usd", f"must be at least 0, not {attempt.cost_nano_usd}"
-    for field, duration in (
-        ("call_duration", attempt.call_duration),
-        ("first_token_duration", attempt.first_token_duration),
-    ):
-        if not 0 <= _seconds(duration) <= MAX_CALL_SECONDS:
-            yield field, f"must be from 0 to {MAX_CALL_SECONDS} seconds"
-    if attempt.step_kind not in decision_pb2.PlanStepKind.values():
-        yield "step_kind", f"{attempt.step_kind} is no value that this server knows"
-    if attempt.HasField("usage"):
-        yield from _usage_violations(attempt.usage)
+def _headroom(headroom: outcome_pb2.RateHeadroom) -> RateHeadroom:
+    """Returns what is left of rate limits; below nothing is nothing."""
+    requests = headroom.remaining_request_count
+    tokens = headroom.remaining_token_count
+    return RateHeadroom(
+        remaining_requests=max(0, requests)
+        if headroom.HasField("remaining_request_count")
+        else None,
+        remaining_tokens=max(0, tokens) if headroom.HasField("remaining_token_count") else None,
+        reset_s=max(0.0, _microseconds(headroom.reset_duration) / 1e6)
+        if headroom.HasField("reset_duration")
+        else None,
+    )
 
 
-def _usage_violations(usage: outcome_pb2.Usage) -> Iterator[_Violation]:
-    for field in usage.DESCRIPTOR.fields:
-        count = getattr(usage, field.name)
-        if not 0 <= count <= MAX_TOKENS:
-            yield f"usage.{field.name}", f"must be from 0 to {MAX_TOKENS}, not {count}"
-    for part, whole in (
-        ("cached_input_token_count", "input_token_count"),
-        ("reasoning_token_count", "output_token_count"),
-    ):
-        if getattr(usage, part) > getattr(usage, whole):
-            yield f"usage.{part}", f"is part of {whole}, so it cannot be more"
+def _milliseconds(time_: Timestamp) -> int:
+    return int(time_.seconds) * 1000 + int(time_.nanos) // 1_000_000
 
 
-def _seconds(duration: Duration) -> float:
-    seconds = duration.seconds + duration.nanos / 1e9
-    return seconds if math.isfinite(seconds) else -1.0
+def _microseconds(duration: Duration) -> int:
+    return int(duration.seconds) * 1_000_000 + int(duration.nanos) // 1_000

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from tierwise.v1 import catalog_service_pb2, routing_service_pb2
+from tierwise.v1.decision_pb2 import Decision
 from tierwise_server.deciding.errors import (
     FieldFault,
     InvalidFieldsError,
@@ -17,13 +20,22 @@ from tierwise_server.grpc_api.explanation import explanation_message
 from tierwise_server.grpc_api.models import model_message
 from tierwise_server.grpc_api.outcomes import OutcomeIntake
 from tierwise_server.grpc_api.routing_input import read_query
-from tierwise_server.router import Router
+from tierwise_server.ledger.decisions import decision_record
+from tierwise_server.ledger.ledger import Ledger
+from tierwise_server.ledger.records import OutcomeRecord
+from tierwise_server.router import Query, Routed, Router
 from tierwise_server.telemetry import Telemetry
 
 MAX_BATCH = 256
 MAX_OUTCOMES = 1_000
 DEFAULT_TASK_LIMIT = 10
 MAX_TASK_LIMIT = 100
+
+_RESULTS = {
+    status: name.removeprefix("OUTCOME_STATUS_").lower()
+    for name, status in routing_service_pb2.OutcomeStatus.items()
+}
+"""What became of an outcome, as metrics name it."""
 
 
 class RouterSlot:
@@ -51,10 +63,20 @@ class RouterSlot:
 class RoutingServicer:
     """`tierwise.v1.RoutingService`."""
 
-    def __init__(self, slot: RouterSlot, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        slot: RouterSlot,
+        telemetry: Telemetry,
+        ledger: Ledger | None = None,
+        *,
+        on_accepted: Callable[[Sequence[OutcomeRecord]], None] | None = None,
+        keep_prompts: bool = False,
+    ) -> None:
         self._slot = slot
         self._telemetry = telemetry
-        self._intake = OutcomeIntake()
+        self._ledger = ledger
+        self._keep_prompts = keep_prompts
+        self._intake = OutcomeIntake(ledger, on_accepted=on_accepted)
 
     async def RoutePrompt(
         self, request: routing_service_pb2.RoutePromptRequest, context: CallContext
@@ -68,6 +90,7 @@ class RoutingServicer:
         self._telemetry.decided(routed)
         response = routing_service_pb2.RoutePromptResponse()
         fill_decision(response.decision, routed)
+        self._record(response.decision, query, routed)
         return response
 
     async def BatchRoutePrompts(
@@ -82,8 +105,10 @@ class RoutingServicer:
         for routed in decided:
             self._telemetry.decided(routed)
         response = routing_service_pb2.BatchRoutePromptsResponse()
-        for routed in decided:
-            fill_decision(response.decisions.add(), routed)
+        for query, routed in zip(queries, decided, strict=True):
+            decision = response.decisions.add()
+            fill_decision(decision, routed)
+            self._record(decision, query, routed)
         return response
 
     async def ExplainDecision(
@@ -113,9 +138,16 @@ class RoutingServicer:
     ) -> routing_service_pb2.ReportOutcomesResponse:
         """Takes what became of decisions."""
         _check_count("outcomes", len(request.outcomes), MAX_OUTCOMES)
-        return routing_service_pb2.ReportOutcomesResponse(
-            results=[self._intake.take(outcome) for outcome in request.outcomes]
-        )
+        results = await self._intake.take(request.outcomes)
+        self._telemetry.outcomes_taken(_RESULTS[one.status] for one in results)
+        return routing_service_pb2.ReportOutcomesResponse(results=results)
+
+    def _record(self, decision: Decision, query: Query, routed: Routed) -> None:
+        self._slot.router.confirm(routed, decision.decision_id)
+        if self._ledger is not None:
+            self._ledger.record_decision(
+                decision_record(decision.decision_id, query, routed, with_prompt=self._keep_prompts)
+            )
 
 
 class CatalogServicer:

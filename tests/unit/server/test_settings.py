@@ -67,6 +67,8 @@ OTHER_VALUES: dict[object, str] = {
     "metrics_listen": "127.0.0.1:7",
     "log_level": "error",
     "log_format": "text",
+    "keep_prompts": "on",
+    "tracing": "otlp",
 }
 """A value that is not the default, by name of the setting or by its type."""
 
@@ -104,6 +106,9 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(
         (("--reload-interval-s", "0"), "--reload-interval-s"),
         (("--max-connection-age-s", "0"), "--max-connection-age-s"),
         (("--max-connection-age-s", "99999999999"), "--max-connection-age-s"),
+        (("--ledger", "mysql://host/name"), "--ledger"),
+        (("--ledger", "sqlite://"), "--ledger"),
+        (("--ledger-retention-days", "-1"), "--ledger-retention-days"),
         (("--log-level", "loud"), "--log-level"),
         (("--reflection", "maybe"), "--reflection"),
         (("--catalog", "a=x", "--catalog", "a=y"), "a"),
@@ -170,3 +175,17 @@ def test_the_help_tells_of_every_setting(capsys: pytest.CaptureFixture[str]) -> 
     for field in dataclasses.fields(Settings):
         assert f"--{field.name.replace('_', '-')}" in printed
         assert environment_variable(field.name) in printed
+
+
+def test_a_ledger_is_kept_in_the_users_state_folder_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert read().ledger_url == "sqlite:////state/tierwise/ledger.sqlite3"
+    assert read("--ledger", "none").ledger_url == ""
+    named = "postgresql://host/name"
+    assert read("--ledger", named).ledger_url == named
+
+
+def test_a_refused_ledger_is_not_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "hunter2" not in refused(capsys, "--ledger", "mysql://user:hunter2@host/name")

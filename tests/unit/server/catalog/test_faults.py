@@ -30,6 +30,8 @@ FOLDER_RULES = {
     FaultRule.TOO_MANY_FILES,
     FaultRule.CHANGING_FILES,
 }
+# See test_limits.py.
+LIMIT_RULES = {FaultRule.DUPLICATE_LIMIT}
 # These need files of a size or encoding that an edit doesn't make, and have tests below.
 BULK_RULES = {
     FaultRule.INVALID_ENCODING,
@@ -611,7 +613,8 @@ SNAPSHOT_RULES = {FaultRule.UNUSABLE_PRICE}
 
 
 def test_every_rule_has_a_bad_file() -> None:
-    shown = {row[3] for row in TABLE.values()} | FOLDER_RULES | BULK_RULES | SNAPSHOT_RULES
+    listed = FOLDER_RULES | BULK_RULES | LIMIT_RULES | SNAPSHOT_RULES
+    shown = {row[3] for row in TABLE.values()} | listed
     assert shown == set(FaultRule)
 
 

@@ -14,6 +14,8 @@ from google.rpc import error_details_pb2
 import tierwise_server
 from tierwise.v1.error_reason_pb2 import ErrorReason
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault, FaultRule
+from tierwise_server.catalog.ids import Location
+from tierwise_server.catalog.limits import AtLimit, Period, SpendLimit
 from tierwise_server.deciding.errors import (
     EncoderMismatchError,
     FieldFault,
@@ -32,8 +34,10 @@ from tierwise_server.grpc_api.errors import (
     NotServedError,
     failure_of,
 )
+from tierwise_server.ledger.errors import LedgerQueueFullError, LedgerUnavailableError
 from tierwise_server.live_catalog import FaultyCatalogError, RevisionMismatchError
 from tierwise_server.router import UnknownCatalogError
+from tierwise_server.spending.errors import SpendLimitReachedError
 
 MAX_TRAILER_BYTES = 8_192
 """What gRPC takes by default before it begins to refuse trailers."""
@@ -47,6 +51,8 @@ NEVER_AT_THE_BOUNDARY = {
     "tierwise_server.deciding.errors.RequestError",  # abstract
     "tierwise_server.encoder.errors.EncoderError",  # at start and at build
     "tierwise_server.grpc_api.decision_token.InvalidTokenError",  # becomes a violation
+    "tierwise_server.ledger.errors.LedgerSchemaError",  # LedgerUnavailableError stands for it
+    "tierwise_server.ledger.store._RacedError",  # leads to another try
     "tierwise_server.parts.ServeError",  # at start
     "tierwise_server.planning.prices.InexactPriceError",  # at load
     "tierwise_server.planning.prices.UnlistedPriceError",  # at load
@@ -83,6 +89,14 @@ def test_every_request_error_has_an_answer() -> None:
     assert {one for one in RequestError.__subclasses__() if one not in FAILURES} == set()
 
 
+LIMIT = SpendLimit(
+    caller="c" * 100,
+    per=Period.DAY,
+    nano_usd=5_000_000_000,
+    at_limit=AtLimit.REFUSE,
+    tier=None,
+    location=Location(file="limits.yaml", line=2),
+)
 FAULT = Fault(
     file="tiers/mid.yaml", line=14, column=7, rule=FaultRule.EMPTY_TEXT, message="It is empty."
 )
@@ -118,6 +132,16 @@ SAMPLES: list[tuple[Exception, grpc.StatusCode, str, set[str]]] = [
         QueueFullError(retry_after_s=0.5, queue_limit=3),
         grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", {"queue_limit"},
     ),
+    (
+        LedgerQueueFullError(20, retry_after_s=1.0),
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", {"queue_limit"},
+    ),
+    (
+        SpendLimitReachedError(LIMIT, reset_ms=86_400_000),
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "SPEND_LIMIT_REACHED",
+        {"caller", "period", "limit_nano_usd", "reset_time"},
+    ),
+    (LedgerUnavailableError(5.0), grpc.StatusCode.UNAVAILABLE, "NOT_READY", set()),
     (DeadlinePassedError(), grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_PASSED", set()),
     (NotReadyError("loading"), grpc.StatusCode.UNAVAILABLE, "NOT_READY", set()),
     (
@@ -167,6 +191,11 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     details = details_of(failure_of(QueueFullError(retry_after_s=0.25, queue_limit=8)))
     assert details["RetryInfo"].retry_delay.ToTimedelta().total_seconds() == 0.25
     assert details["ErrorInfo"].metadata["queue_limit"] == "8"
+
+
+def test_an_unavailable_ledger_says_when_to_come_back() -> None:
+    details = details_of(failure_of(LedgerUnavailableError(5.0)))
+    assert details["RetryInfo"].retry_delay.ToTimedelta().total_seconds() == 5.0
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tierwise.v1.outcome_pb2 import (
 )
 from tierwise.v1.routing_service_pb2 import OutcomeStatus
 from tierwise_server.grpc_api.decision_token import encode_token
+from tierwise_server.grpc_api.outcome_checks import TimeFrame, token_of, violations_of
 from tierwise_server.grpc_api.outcomes import OutcomeIntake
 
 ACCEPTED = OutcomeStatus.OUTCOME_STATUS_ACCEPTED
@@ -63,6 +64,11 @@ def attempt(**fields: object) -> Outcome:
     return outcome(attempts=[Attempt(model_id="m"), Attempt(**{"model_id": "n", **fields})])  # type: ignore[arg-type]
 
 
+def of_token(**changes: object) -> Outcome:
+    """Returns an outcome whose token says something else."""
+    return outcome(decision_token=encode_token(TOKEN._replace(**changes)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "faultless",
     [
@@ -92,8 +98,8 @@ def attempt(**fields: object) -> Outcome:
     ],
     ids=range(16),
 )
-def test_a_faultless_outcome_is_accepted(faultless: Outcome) -> None:
-    result = OutcomeIntake().take(faultless)
+async def test_a_faultless_outcome_is_accepted(faultless: Outcome) -> None:
+    (result,) = await OutcomeIntake().take([faultless])
     assert (result.status, list(result.violations)) == (ACCEPTED, [])
     assert result.outcome_id == faultless.outcome_id
 
@@ -165,27 +171,106 @@ def test_a_faultless_outcome_is_accepted(faultless: Outcome) -> None:
     ],
     ids=range(34),
 )  # fmt: skip
-def test_a_faulty_outcome_is_rejected_with_every_field(faulty: Outcome, fields: list[str]) -> None:
-    result = OutcomeIntake().take(faulty)
+async def test_a_faulty_outcome_is_rejected_with_every_field(
+    faulty: Outcome, fields: list[str]
+) -> None:
+    (result,) = await OutcomeIntake().take([faulty])
     assert result.status == REJECTED
     assert sorted(one.field for one in result.violations) == sorted(fields)
     assert all(one.description for one in result.violations)
     assert {one.reason for one in result.violations} == {ErrorReason.ERROR_REASON_INVALID_FIELD}
 
 
-def test_a_repeat_is_a_duplicate() -> None:
+async def statuses(intake: OutcomeIntake, *outcomes: Outcome) -> list[int]:
+    return [one.status for one in await intake.take(outcomes)]
+
+
+async def test_a_repeat_is_a_duplicate() -> None:
     intake = OutcomeIntake()
-    assert [intake.take(outcome()).status for _ in range(3)] == [ACCEPTED, DUPLICATE, DUPLICATE]
+    assert await statuses(intake, outcome(), outcome()) == [ACCEPTED, DUPLICATE]
+    assert await statuses(intake, outcome()) == [DUPLICATE]
 
 
-def test_a_rejected_outcome_is_not_remembered() -> None:
+async def test_a_rejected_outcome_is_not_remembered() -> None:
     intake = OutcomeIntake()
-    assert intake.take(outcome(quality=5.0)).status == REJECTED
-    assert intake.take(outcome()).status == ACCEPTED
+    assert await statuses(intake, outcome(quality=5.0)) == [REJECTED]
+    assert await statuses(intake, outcome()) == [ACCEPTED]
 
 
-def test_the_outcome_seen_longest_ago_is_forgotten_first() -> None:
+async def test_the_outcome_seen_longest_ago_is_forgotten_first() -> None:
     intake = OutcomeIntake(remembered=2)
-    statuses = [intake.take(outcome(outcome_id=name)).status for name in ("a", "b", "a", "c", "a")]
-    assert statuses == [ACCEPTED, ACCEPTED, DUPLICATE, ACCEPTED, DUPLICATE]
-    assert intake.take(outcome(outcome_id="b")).status == ACCEPTED
+    named = [outcome(outcome_id=name) for name in ("a", "b", "a", "c", "a")]
+    expected = [ACCEPTED, ACCEPTED, DUPLICATE, ACCEPTED, DUPLICATE]
+    assert await statuses(intake, *named) == expected
+    assert await statuses(intake, outcome(outcome_id="b")) == [ACCEPTED]
+
+
+async def test_many_outcomes_are_taken_in_their_order() -> None:
+    many = [outcome(outcome_id=str(n), quality=2.0 if n % 3 == 0 else 1.0) for n in range(1000)]
+    results = await OutcomeIntake().take(many)
+    assert [one.outcome_id for one in results] == [one.outcome_id for one in many]
+    assert [one.status for one in results] == [ACCEPTED if n % 3 else REJECTED for n in range(1000)]
+
+
+DAY_MS = 86_400_000
+NOW_MS = TOKEN.decision_time_ms
+
+
+@pytest.mark.parametrize(
+    ("late", "field"),
+    [
+        (outcome(), ""),
+        (outcome(end_time=Timestamp(seconds=NOW_MS // 1000)), ""),
+        (outcome(end_time=Timestamp(seconds=NOW_MS // 1000 + 3600)), ""),
+        (outcome(end_time=Timestamp(seconds=NOW_MS // 1000 + 90_000)), "end_time"),
+        (outcome(end_time=Timestamp(seconds=2**62)), "end_time"),
+        (outcome(end_time=Timestamp(seconds=-1)), "end_time"),
+        (outcome(end_time=Timestamp(seconds=1)), "end_time"),
+        (outcome(end_time=Timestamp(seconds=NOW_MS // 1000, nanos=-1)), "end_time"),
+        (outcome(end_time=Timestamp(seconds=NOW_MS // 1000, nanos=10**9)), "end_time"),
+        (routerless(decision_time=Timestamp(seconds=1)), "routerless_decision.decision_time"),
+        (
+            routerless(decision_time=Timestamp(seconds=NOW_MS // 1000 + 90_000)),
+            "routerless_decision.decision_time",
+        ),
+        (attempt(start_time=Timestamp(seconds=2**60)), "attempts[1].start_time"),
+        (attempt(start_time=Timestamp(seconds=1)), ""),
+        (of_token(decision_time_ms=NOW_MS - 91 * DAY_MS), "decision_token"),
+        (of_token(decision_time_ms=NOW_MS - 89 * DAY_MS), ""),
+        (of_token(decision_time_ms=NOW_MS + 2 * DAY_MS), "decision_token"),
+        (of_token(decision_time_ms=-1), "decision_token"),
+        (of_token(decision_time_ms=10**30), "decision_token"),
+        (of_token(decision_id=""), "decision_token"),
+        (of_token(decision_id="x" * 101), "decision_token"),
+        (of_token(kind=-1), "decision_token"),
+        (of_token(kind=10**9), "decision_token"),
+        (of_token(propensity=0.0), "decision_token"),
+        (of_token(propensity=1e308 * 10), "decision_token"),
+        (of_token(tier="x" * 101), "decision_token"),
+        (outcome(outcome_id="a\0b"), "outcome_id"),
+        (routerless(tier_id="x" * 101), "routerless_decision.tier_id"),
+        (routerless(catalog="x" * 101), "routerless_decision.catalog"),
+        (attempt(model_id="x" * 101), "attempts[1].model_id"),
+        (attempt(provider_id="x" * 101), "attempts[1].provider_id"),
+        (attempt(cost_nano_usd=10**15 + 1), "attempts[1].cost_nano_usd"),
+        (attempt(cost_nano_usd=10**15), ""),
+    ],
+    ids=range(32),
+)
+def test_what_a_ledger_cannot_keep_is_told_by_its_field(late: Outcome, field: str) -> None:
+    frame = TimeFrame(now_ms=NOW_MS, retention_days=90)
+    found = list(violations_of(late, token_of(late), frame))
+    assert [path for path, _ in found] == ([field] if field else [])
+
+
+def test_an_expired_decision_is_said_to_be_one() -> None:
+    late = of_token(decision_time_ms=NOW_MS - 91 * DAY_MS)
+    frame = TimeFrame(now_ms=NOW_MS, retention_days=90)
+    ((_, description),) = violations_of(late, token_of(late), frame)
+    assert "expired" in description
+    assert "90 days" in description
+
+
+def test_without_a_retention_nothing_expires() -> None:
+    old = of_token(decision_time_ms=1)
+    assert list(violations_of(old, token_of(old), TimeFrame(now_ms=NOW_MS))) == []
