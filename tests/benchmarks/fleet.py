@@ -14,10 +14,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from planning import make_catalog, make_model
 

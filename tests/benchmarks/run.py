@@ -22,8 +22,16 @@ PROGRAMS = (
     "reload",
     "versus_semantic_router",
     "planning",
+    "telemetry",
+    "ledger",
+    "report",
+    "chat",
+    "reporting",
+    "escalation_cost",
+    "flips",
+    "surface_cues",
 )
-ON_DATA = ("intents", "token_estimates")
+ON_DATA = ("intents", "token_estimates", "wire", "ledger_costs")
 """Those that measure on public data."""
 
 TIMEOUT_S = 1800
@@ -63,6 +71,8 @@ def on_data(folder: Path) -> dict[str, list[str]]:
     return {
         "intents": [str(folder), str(encoder), "--cache", str(vectors)],
         "token_estimates": [str(folder / "wire")],
+        "wire": [str(folder / "wire")],
+        "ledger_costs": [str(folder / "wire")],
     }
 
 
