@@ -28,7 +28,7 @@ SUMMARIES = {
     "serve": "run the routing service",
     "check": "report everything that is wrong with a catalog's files",
     "evaluate": "run held-out cases or a labelled file against a catalog",
-    "report": "show what routing cost and saved, from the ledger",
+    "report": "show what routing did, cost and saved, from the ledger",
     "encoder": "build the encoder that prompts are embedded with",
     "models": "list a catalog's models with prices and where they come from",
     "init": "write a small catalog to start from",

@@ -56,6 +56,7 @@ NEVER_AT_THE_BOUNDARY = {
     "tierwise_server.parts.ServeError",  # at start
     "tierwise_server.planning.prices.InexactPriceError",  # at load
     "tierwise_server.planning.prices.UnlistedPriceError",  # at load
+    "tierwise_server.reporting.errors.ReportError",  # in `tierwise report`
     "tierwise_server.settings.SettingsError",  # at start
 }
 

@@ -34,6 +34,16 @@ def sums(found: list[tuple[int, int]], **changes: object) -> Callable[[Connectio
     return lambda connection: found.append(spend_between(connection, **asked))  # type: ignore[arg-type]
 
 
+def telling(event: asyncio.Event) -> Callable[[Connection], None]:
+    """Returns a question that asks nothing, and says when it was put."""
+    loop = asyncio.get_running_loop()
+
+    def tell(_: Connection) -> None:
+        loop.call_soon_threadsafe(event.set)
+
+    return tell
+
+
 def test_sums_are_exact_and_by_catalog_caller_and_time(url: str) -> None:
     def spent(number: int, *costs: int | None, **changes: object) -> object:
         attempts = [
@@ -81,9 +91,8 @@ async def test_a_question_is_answered_after_what_was_reported_before(sqlite_url:
             )
             await ledger.report([reported])
             answered = asyncio.Event()
-            loop = asyncio.get_running_loop()
             ledger.ask(sums(found))
-            ledger.ask(lambda _, told=answered.set: loop.call_soon_threadsafe(told) and None)
+            ledger.ask(telling(answered))
             await asyncio.wait_for(answered.wait(), WAIT_S)
         assert found == [(10 * (number + 1), 0) for number in range(5)]
     finally:
