@@ -12,13 +12,14 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import cast
 
-from tierwise import __version__
+from tierwise import __version__, commands
 from tierwise.errors import ConfigurationError, RouterError, TierwiseError
 
 Command = Callable[[Sequence[str]], int]
 
 CLIENT_COMMANDS = ("chat", "route", "explain", "reload")
-"""Modules of `tierwise.commands`, imported when asked for: `serve` has no use for them."""
+"""Modules of the package that is imported above, which itself keeps grpc quiet; each is imported
+when it is asked for, since `serve` has no use for them."""
 
 SUMMARIES = {
     "chat": "have a prompt answered by the model that the router chooses",
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _find(name: str) -> Command:
     if name in CLIENT_COMMANDS:
-        return cast("Command", import_module(f"tierwise.commands.{name}").main)
+        return cast("Command", import_module(f"{commands.__name__}.{name}").main)
     for entry in entry_points(group="tierwise.commands", name=name):
         try:
             return cast("Command", entry.load())

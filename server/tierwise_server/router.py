@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -38,7 +38,7 @@ from tierwise_server.planning.fleet import FleetView
 from tierwise_server.scoring import NO_PHRASES, Lead, Phrases, Scorer, phrases_of
 from tierwise_server.snapshot import Snapshot
 from tierwise_server.spending.control import Reservation, SpendControl
-from tierwise_server.spending.standing import Standing, within_limits
+from tierwise_server.spending.standing import within_limits
 
 INLINE_CHARACTERS = 20_000
 """Texts up to this length are matched against rules on the event loop (under 0.3 ms); longer ones
@@ -382,7 +382,11 @@ class Router:
         scored = time.perf_counter()
         verdict = close_decision(snapshot.catalog, opening, leads)
         if standing.is_limited:
-            opening, verdict = self._within_limits(catalog, snapshot, standing, opening, verdict)
+            self._spending.note(catalog, standing)
+            has_unpriced = bool(snapshot.models.unpriced.any())
+            opening, verdict = within_limits(
+                standing, snapshot.catalog, opening, verdict, has_unpriced=has_unpriced
+            )
         fleet = self._fleet.view(catalog)
         choice = plan_models(
             snapshot.models,
@@ -416,24 +420,6 @@ class Router:
         if embedded is not None and ours_alone and not embedded.respelt:
             embedded.known.answer = _without_text(routed)
         return routed
-
-    def _within_limits(
-        self,
-        catalog: str,
-        snapshot: Snapshot,
-        standing: Standing,
-        opening: Opening,
-        verdict: Verdict,
-    ) -> tuple[Opening, Verdict]:
-        """Returns a decision as the caller's spend limits leave it."""
-        if standing.reached:
-            self._spending.note(catalog, standing)
-            opening, verdict = within_limits(standing, snapshot.catalog, opening, verdict)
-        if standing.is_bound and snapshot.models.unpriced.any():
-            request = opening.request
-            constraints = replace(request.constraints, priced_only=True)
-            opening = replace(opening, request=replace(request, constraints=constraints))
-        return opening, verdict
 
     def _checked_opening(self, snapshot: Snapshot, query: Query) -> Opening:
         if query.sent_vector is not None:

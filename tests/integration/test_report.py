@@ -42,7 +42,7 @@ def reported(ledger: str, start_serve: StartServe, tmp_path: Path) -> None:
         world = World(
             router=f"127.0.0.1:{served.port()}", providers=providers, spool=tmp_path / "spool.db"
         )
-        with world.client() as client:
+        with world.client(report_outcomes=True) as client:
             chat(client, providers)
             assert client.flush()
     served.end()

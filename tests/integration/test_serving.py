@@ -267,10 +267,10 @@ async def test_calls_that_were_given_up_are_counted_as_well(
             return bool(lanes.queue_depth > 50)
 
         await eventually(is_crowded)
-        call = asyncio.create_task(served.route("given up"))
+        call = asyncio.create_task(served.route(UTTERANCES["mid"]["sql"][1]))
 
         async def has_arrived() -> bool:
-            return any(job.text == "given up" for job in list(lanes._queue))
+            return any(job.text == UTTERANCES["mid"]["sql"][1] for job in list(lanes._queue))
 
         await eventually(has_arrived)
         call.cancel()

@@ -33,6 +33,7 @@ from tierwise.messages import ChatRequest
 from tierwise.money import usage_cost
 from tierwise.routing import RequiredQuality, RoutingOptions
 from tierwise.settings import RouterlessDefaults
+from tierwise.v1.error_reason_pb2 import ErrorReason
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +76,9 @@ _STAND_IN_AFTER: Final = frozenset(
 
 def routerless_cause(error: RouterError) -> RouterlessCause | None:
     """Returns why a chat goes on without the router; None when the failure is the caller's."""
+    if error.reason == ErrorReason.ERROR_REASON_SPEND_LIMIT_REACHED:
+        # The router does answer: it refuses, and going round it would make the limit none.
+        return None
     return _CAUSES.get(error.code)
 
 

@@ -55,9 +55,21 @@ def check(standing: Standing) -> None:
 
 
 def within_limits(
-    standing: Standing, catalog: Catalog, opening: Opening, verdict: Verdict
+    standing: Standing,
+    catalog: Catalog,
+    opening: Opening,
+    verdict: Verdict,
+    *,
+    has_unpriced: bool = False,
 ) -> tuple[Opening, Verdict]:
     """Returns a decision as the limits leave it, which say so in its reason.
+
+    Args:
+        standing: Of the caller.
+        catalog: The catalog that decides.
+        opening: What the request allows.
+        verdict: The decision without limits.
+        has_unpriced: Whether the price of any model is unknown.
 
     Raises:
         SpendLimitReachedError: A limit refuses the call, or leaves only tiers below those that the
@@ -71,6 +83,9 @@ def within_limits(
             opening, verdict = _capped(one, cap, catalog, opening, verdict)
         else:
             verdict = replace(verdict, reason=f"{verdict.reason} {_sentence(one)}.")
+    if standing.is_bound and has_unpriced:
+        constraints = replace(opening.request.constraints, priced_only=True)
+        opening = replace(opening, request=replace(opening.request, constraints=constraints))
     return opening, verdict
 
 

@@ -43,6 +43,7 @@ from tierwise.execution.routerless import PATIENCE, PROBE_EVERY_S, SAY_AFTER_S, 
 from tierwise.messages import ChatRequest, user
 from tierwise.routing import RequiredQuality, RoutingOptions
 from tierwise.settings import ClientSettings, RouterlessDefaults
+from tierwise.v1.error_reason_pb2 import ErrorReason
 
 
 def dollars(price: int) -> Price:
@@ -523,3 +524,12 @@ def test_only_decisions_that_were_made_are_counted() -> None:
     with pytest.raises(ConfigurationError):
         without_router(world)
     assert world.session.routerless.total == 0
+
+
+def test_a_spend_limit_is_no_outage() -> None:
+    refusal = RouterError(
+        "spent",
+        code=grpc.StatusCode.RESOURCE_EXHAUSTED,
+        reason=ErrorReason.ERROR_REASON_SPEND_LIMIT_REACHED,
+    )
+    assert routerless_cause(refusal) is None
