@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tierwise_server.deciding.decide import Opening, close_decision, open_decision
-from tierwise_server.deciding.decision import Verdict
 from tierwise_server.deciding.errors import (
     EncoderMismatchError,
     FieldFault,
@@ -29,15 +28,14 @@ from tierwise_server.deciding.language import detect_language
 from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
-from tierwise_server.explaining import Explanation, explain
+from tierwise_server.explaining import explain
 from tierwise_server.fleet.monitor import FleetMonitor
 from tierwise_server.live_catalog import LiveCatalog, RevisionMismatchError
 from tierwise_server.planning.choice import ModelChoice, explain_drops, plan_models
-from tierwise_server.planning.errors import DroppedModel
-from tierwise_server.planning.fleet import FleetView
-from tierwise_server.scoring import NO_PHRASES, Lead, Phrases, Scorer, phrases_of
+from tierwise_server.routing import Explained, Known, Query, Routed, SentVector, Timings
+from tierwise_server.scoring import NO_PHRASES, phrases_of
 from tierwise_server.snapshot import Snapshot
-from tierwise_server.spending.control import Reservation, SpendControl
+from tierwise_server.spending.control import SpendControl
 from tierwise_server.spending.standing import within_limits
 
 INLINE_CHARACTERS = 20_000
@@ -59,111 +57,6 @@ class UnknownCatalogError(RequestError):
     def below(self, path: str) -> Self:
         """Returns the error with a path put before that of the field."""
         return type(self)(f"{path}.{self.field}", self.name, self.known)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentVector:
-    """A vector that a caller sent in place of text."""
-
-    encoder_id: str
-    values: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """One prompt to decide on, with what is to be embedded."""
-
-    catalog: str = ""
-    """Name of the catalog; empty means the default."""
-    request: RoutingRequest
-    embedded_text: str = ""
-    """What stands for the prompt before the encoder; empty when a vector was sent."""
-    sent_vector: SentVector | None = None
-    is_prompt_alone: bool = False
-    """Whether there is nothing but a prompt that is embedded as it is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
-    """Seconds spent on one query, by stage."""
-
-    queue_s: float = 0.0
-    encoding_s: float = 0.0
-    scoring_s: float = 0.0
-    total_s: float = 0.0
-    vector_cached: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Routed:
-    """A decision with everything it rests on."""
-
-    catalog: str
-    """Name of the catalog that decided."""
-    snapshot: Snapshot
-    opening: Opening
-    verdict: Verdict
-    choice: ModelChoice | None
-    """The model and the plan; None where the catalog has no models."""
-    leads: tuple[Lead, ...] | None
-    """Each tier's best task; None where the prompt was not compared with utterances."""
-    vector: NDArray[np.float32] | None
-    """The prompt's vector; None where it was not embedded."""
-    phrases: Phrases
-    """Phrases of what was embedded; none where only a vector was sent."""
-    timings: Timings
-    fleet: FleetView
-    """What was known of the models' health."""
-    reservation: Reservation | None = None
-    """What the caller's spend limits hold back for it; None where it has none."""
-
-    def after(self, timings: Timings, opening: Opening | None = None) -> Routed:
-        """Returns the decision with other timings, and with another opening where one is given.
-
-        Written out, since every call comes by here and `dataclasses.replace` takes twice the time.
-        """
-        return Routed(
-            catalog=self.catalog,
-            snapshot=self.snapshot,
-            opening=opening or self.opening,
-            verdict=self.verdict,
-            choice=self.choice,
-            leads=self.leads,
-            vector=self.vector,
-            phrases=self.phrases,
-            timings=timings,
-            fleet=self.fleet,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Explained:
-    """A decision and its explanation."""
-
-    routed: Routed
-    explanation: Explanation
-    dropped_models: tuple[DroppedModel, ...]
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Known:
-    """What is known of a prompt: its vector, and what the scorer that last scored it found."""
-
-    vector: NDArray[np.float32]
-    phrases: Phrases = field(default_factory=lambda: NO_PHRASES)
-    """Phrases of its text; none where only a vector was sent."""
-    scorer: Scorer | None = None
-    leads: tuple[Lead, ...] | None = None
-    answer: Routed | None = None
-    """The last decision on the prompt alone, without any wish of a caller. It is a pure function
-    of the text and its snapshot, so it is the answer for as long as that is in service. Its
-    opening holds no text: no prompt outlives its call."""
-
-    def leads_by(self, scorer: Scorer) -> tuple[Lead, ...]:
-        """Returns each tier's best task by a scorer, which is a pure function of both."""
-        if self.leads is None or self.scorer is not scorer:
-            self.leads, self.scorer = scorer.leads(self.vector, self.phrases), scorer
-        return self.leads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -30,7 +30,8 @@ from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.grpc_api.boundary import service_handler
 from tierwise_server.grpc_api.servicers import RouterSlot, RoutingServicer
 from tierwise_server.parts import load_parts
-from tierwise_server.router import Routed, Router
+from tierwise_server.router import Router
+from tierwise_server.routing import Routed
 from tierwise_server.settings import Settings
 from tierwise_server.telemetry import Telemetry
 from tierwise_server.tracing import Tracing

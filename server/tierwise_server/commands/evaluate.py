@@ -17,7 +17,7 @@ from tierwise_server.deciding.decision import DecisionKind
 from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.evaluation import OUT_OF_SCOPE, Figures, Judgement, figures
 from tierwise_server.parts import ServeError
-from tierwise_server.router import Query, Routed
+from tierwise_server.routing import Query, Routed
 
 _MATCHED = frozenset(
     {

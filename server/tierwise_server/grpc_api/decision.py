@@ -14,7 +14,7 @@ from tierwise_server.deciding.semantic import Abstention
 from tierwise_server.grpc_api.decision_token import DecisionToken, encode_token
 from tierwise_server.grpc_api.models import fill_plan
 from tierwise_server.planning.choice import REMEMBERED_CHOICES, ModelChoice
-from tierwise_server.router import Routed, Timings
+from tierwise_server.routing import Routed, Timings
 
 _KINDS = {
     kind: decision_pb2.DecisionKind.Value(f"DECISION_KIND_{kind.name}") for kind in DecisionKind

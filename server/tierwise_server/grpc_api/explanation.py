@@ -10,7 +10,7 @@ from tierwise_server.explaining import (
     TierShowing,
     UtteranceMatch,
 )
-from tierwise_server.router import Explained
+from tierwise_server.routing import Explained
 
 
 def explanation_message(explained: Explained) -> explanation_pb2.Explanation:

@@ -23,7 +23,7 @@ from tierwise_server.deciding.request import (
     RequiredQuality,
     RoutingRequest,
 )
-from tierwise_server.router import Query, SentVector
+from tierwise_server.routing import Query, SentVector
 
 MAX_CHARACTERS = 1_000_000
 MAX_MESSAGES = 1_000

@@ -23,7 +23,8 @@ from tierwise_server.grpc_api.routing_input import read_query
 from tierwise_server.ledger.decisions import decision_record
 from tierwise_server.ledger.ledger import Ledger
 from tierwise_server.ledger.records import OutcomeRecord
-from tierwise_server.router import Query, Routed, Router
+from tierwise_server.router import Router
+from tierwise_server.routing import Query, Routed
 from tierwise_server.telemetry import Telemetry
 
 MAX_BATCH = 256

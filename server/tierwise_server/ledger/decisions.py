@@ -9,7 +9,7 @@ the estimates tell its length.
 from __future__ import annotations
 
 from tierwise_server.ledger.records import CatalogModel, CatalogRecord, DecisionRecord
-from tierwise_server.router import Query, Routed
+from tierwise_server.routing import Query, Routed
 from tierwise_server.snapshot import Snapshot
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tierwise_server.live_catalog import LiveCatalog
-from tierwise_server.router import Routed
+from tierwise_server.routing import Routed
 from tierwise_server.telemetry.logs import access_logger
 from tierwise_server.telemetry.metrics import Metrics
 from tierwise_server.telemetry.outcomes import OutcomeCounting, known_names

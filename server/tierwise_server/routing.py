@@ -1,0 +1,124 @@
+"""What is asked of the router, and what it answers: queries and decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierwise_server.deciding.decide import Opening
+from tierwise_server.deciding.decision import Verdict
+from tierwise_server.deciding.request import RoutingRequest
+from tierwise_server.explaining import Explanation
+from tierwise_server.planning.choice import ModelChoice
+from tierwise_server.planning.errors import DroppedModel
+from tierwise_server.planning.fleet import FleetView
+from tierwise_server.scoring import NO_PHRASES, Lead, Phrases, Scorer
+from tierwise_server.snapshot import Snapshot
+from tierwise_server.spending.control import Reservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentVector:
+    """A vector that a caller sent in place of text."""
+
+    encoder_id: str
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One prompt to decide on, with what is to be embedded."""
+
+    catalog: str = ""
+    """Name of the catalog; empty means the default."""
+    request: RoutingRequest
+    embedded_text: str = ""
+    """What stands for the prompt before the encoder; empty when a vector was sent."""
+    sent_vector: SentVector | None = None
+    is_prompt_alone: bool = False
+    """Whether there is nothing but a prompt that is embedded as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Seconds spent on one query, by stage."""
+
+    queue_s: float = 0.0
+    encoding_s: float = 0.0
+    scoring_s: float = 0.0
+    total_s: float = 0.0
+    vector_cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Routed:
+    """A decision with everything it rests on."""
+
+    catalog: str
+    """Name of the catalog that decided."""
+    snapshot: Snapshot
+    opening: Opening
+    verdict: Verdict
+    choice: ModelChoice | None
+    """The model and the plan; None where the catalog has no models."""
+    leads: tuple[Lead, ...] | None
+    """Each tier's best task; None where the prompt was not compared with utterances."""
+    vector: NDArray[np.float32] | None
+    """The prompt's vector; None where it was not embedded."""
+    phrases: Phrases
+    """Phrases of what was embedded; none where only a vector was sent."""
+    timings: Timings
+    fleet: FleetView
+    """What was known of the models' health."""
+    reservation: Reservation | None = None
+    """What the caller's spend limits hold back for it; None where it has none."""
+
+    def after(self, timings: Timings, opening: Opening | None = None) -> Routed:
+        """Returns the decision with other timings, and with another opening where one is given.
+
+        Written out, since every call comes by here and `dataclasses.replace` takes twice the time.
+        """
+        return Routed(
+            catalog=self.catalog,
+            snapshot=self.snapshot,
+            opening=opening or self.opening,
+            verdict=self.verdict,
+            choice=self.choice,
+            leads=self.leads,
+            vector=self.vector,
+            phrases=self.phrases,
+            timings=timings,
+            fleet=self.fleet,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Explained:
+    """A decision and its explanation."""
+
+    routed: Routed
+    explanation: Explanation
+    dropped_models: tuple[DroppedModel, ...]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Known:
+    """What is known of a prompt: its vector, and what the scorer that last scored it found."""
+
+    vector: NDArray[np.float32]
+    phrases: Phrases = field(default_factory=lambda: NO_PHRASES)
+    """Phrases of its text; none where only a vector was sent."""
+    scorer: Scorer | None = None
+    leads: tuple[Lead, ...] | None = None
+    answer: Routed | None = None
+    """The last decision on the prompt alone, without any wish of a caller. It is a pure function
+    of the text and its snapshot, so it is the answer for as long as that is in service. Its
+    opening holds no text: no prompt outlives its call."""
+
+    def leads_by(self, scorer: Scorer) -> tuple[Lead, ...]:
+        """Returns each tier's best task by a scorer, which is a pure function of both."""
+        if self.leads is None or self.scorer is not scorer:
+            self.leads, self.scorer = scorer.leads(self.vector, self.phrases), scorer
+        return self.leads
