@@ -30,6 +30,8 @@ MAX_NAME_CHARACTERS = 200
 """Of the provider's identifier of a call, by contract; of names that a provider gives, our own."""
 MAX_TOKENS = 1_000_000_000
 MAX_CALL_S = 7 * 24 * 3600.0
+MAX_COST_NANO_USD = 10**15
+"""A million dollars for one call; the router takes no more."""
 _MAX_INT64 = 2**63 - 1
 
 
@@ -170,7 +172,7 @@ def _attempt(attempt: Attempt) -> outcome_pb2.Attempt:
 def _stated_cost(attempt: Attempt) -> int | None:
     """Returns what the provider states; the router computes the rest from the usage itself."""
     cost = attempt.cost_nano_usd if attempt.stated_cost else None
-    return min(cost, _MAX_INT64) if cost is not None and cost >= 0 else None
+    return min(cost, MAX_COST_NANO_USD) if cost is not None and cost >= 0 else None
 
 
 def _usage(usage: Usage) -> outcome_pb2.Usage:

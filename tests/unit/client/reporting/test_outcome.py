@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -57,7 +58,7 @@ def outcome(*attempts: Attempt, decision: Decision = ROUTERLESS, **fields: Any) 
 
 def rejections(message: outcome_pb2.Outcome) -> list[str]:
     """Returns the fields for which the router rejects a message."""
-    result = OutcomeIntake().take(message)
+    (result,) = asyncio.run(OutcomeIntake().take([message]))
     assert (result.status == OutcomeStatus.OUTCOME_STATUS_REJECTED) == bool(result.violations)
     return [one.field for one in result.violations]
 
