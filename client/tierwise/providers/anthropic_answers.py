@@ -43,7 +43,7 @@ def answer_of_reply(reply: HttpReply) -> Answer:
         ProviderError: It is none, or none that is whole.
     """
     message = mapping(parsed(reply.content))
-    if not 200 <= reply.status < 300 or message.get("error"):  # noqa: PLR2004 - success
+    if not reply.succeeded or message.get("error"):
         raise failure_of_reply(reply)
     headers = headers_of_success(reply.headers)
     try:

@@ -46,6 +46,11 @@ class HttpReply:
     """Names in lower case."""
     content: bytes
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the status says that there is an answer."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - the class of successes
+
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:

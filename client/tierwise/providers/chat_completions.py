@@ -57,7 +57,7 @@ class ChatCompletions:
             ProviderError: It is a failure, or makes no sense.
         """
         content = parsed(reply.content)
-        if not 200 <= reply.status <= 299 or not isinstance(content, Mapping):  # noqa: PLR2004
+        if not reply.succeeded or not isinstance(content, Mapping):
             raise self.failure(reply)
         draft = AnswerDraft(self.dialect, reply.headers)
         try:

@@ -63,7 +63,7 @@ def answer_of_reply(reply: HttpReply) -> Answer:
         ProviderError: It has none, or none that is whole.
     """
     body = parsed(reply.content)
-    generated = 200 <= reply.status < 300 and isinstance(body, dict)  # noqa: PLR2004 - success
+    generated = reply.succeeded and isinstance(body, dict)
     if not generated or error_in(body) is not None:
         raise failure_of_reply(reply)
     reader = GenerationReader(reply.headers, unfinished=ErrorClass.MALFORMED_RESPONSE)
