@@ -76,7 +76,8 @@ class Ledger:
         self.retention_days = retention_days
         self.problem: str | None = None
         """Why the database takes nothing. Empty when it does, None until it was tried."""
-        self._taken_outcomes = 0
+        self.queued_outcomes = 0
+        """Outcomes whose reports are not answered yet, those of callers that are gone included."""
         self._taken_prompt_characters = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -87,11 +88,6 @@ class Ledger:
     def queued_decisions(self) -> int:
         """Decisions that wait to be written."""
         return len(self._waiting.decisions)
-
-    @property
-    def queued_outcomes(self) -> int:
-        """Outcomes that wait to be written."""
-        return self._taken_outcomes - self._writer.written_outcomes
 
     def on_status(self, listener: Callable[[Ledger], None]) -> None:
         """Has a function called, in the event loop, when the database comes or goes."""
@@ -161,7 +157,7 @@ class Ledger:
         if self.queued_outcomes + len(outcomes) > self._outcome_limit:
             raise LedgerQueueFullError(self._outcome_limit, FULL_RETRY_AFTER_S)
         report = Report(outcomes=outcomes, answer=asyncio.get_running_loop().create_future())
-        self._taken_outcomes += len(outcomes)
+        self.queued_outcomes += len(outcomes)
         self._waiting.reports.append(report)
         self._writer.wake()
         return await report.answer
@@ -189,6 +185,9 @@ class Ledger:
 
         def settle() -> None:
             for report, answer in answers:
+                if not report.answered:
+                    report.answered = True
+                    self.queued_outcomes -= len(report.outcomes)
                 if report.answer.done():
                     continue  # the caller is gone
                 if isinstance(answer, Exception):

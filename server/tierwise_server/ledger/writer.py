@@ -76,6 +76,8 @@ class Report:
     outcomes: Sequence[OutcomeRecord]
     answer: asyncio.Future[list[bool]]
     """Which of the outcomes were new."""
+    answered: bool = False
+    """Whether the writer is done with it. Only the event loop touches this."""
 
 
 Question = Callable[["Connection"], None]
@@ -126,8 +128,6 @@ class LedgerWriter:
         self._pause_s = FIRST_PAUSE_S
         self._next_flush = self._next_deletion = 0.0
         self._problem: str | None = None
-        self.written_outcomes = 0
-        """Outcomes that no longer wait."""
         self.written_prompt_characters = 0
         """Characters of prompts that no longer wait."""
 
@@ -211,8 +211,6 @@ class LedgerWriter:
         except Exception:
             self._refuse(reports)
             raise
-        finally:
-            self.written_outcomes += sum(len(one.outcomes) for one in reports)
         return True
 
     def _answer_questions(self, store: LedgerStore) -> None:
@@ -357,7 +355,6 @@ class LedgerWriter:
         refused: list[Report] = []
         while self._waiting.reports:
             refused.append(self._waiting.reports.popleft())
-        self.written_outcomes += sum(len(one.outcomes) for one in refused)
         self._refuse(refused)
 
     def _refuse(self, reports: Sequence[Report]) -> None:
