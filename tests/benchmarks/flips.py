@@ -18,9 +18,9 @@ from pathlib import Path
 
 from harness import SHIPPED_CATALOG, Bar, progress, report, run_program
 
-from tierwise_server.commands.evaluate import case_question
 from tierwise_server.commands.local import open_parts, open_router
 from tierwise_server.deciding.deciding_text import of_prompt
+from tierwise_server.questions import case_question
 from tierwise_server.routing import Query
 
 WORDS_PER_TYPO = 10

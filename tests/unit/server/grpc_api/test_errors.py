@@ -47,7 +47,7 @@ NEVER_AT_THE_BOUNDARY = {
     "tierwise_server.catalog.faults.CatalogInvalidError",  # FaultyCatalogError carries its faults
     "tierwise_server.catalog.patterns.InvalidPatternError",  # becomes a fault
     "tierwise_server.catalog.scaffold.FolderNotEmptyError",  # of `tierwise init`
-    "tierwise_server.commands.evaluate.LabelledFileError",  # of `tierwise evaluate`
+    "tierwise_server.questions.LabelledFileError",  # of `tierwise evaluate`
     "tierwise_server.deciding.errors.RequestError",  # abstract
     "tierwise_server.encoder.errors.EncoderError",  # at start and at build
     "tierwise_server.grpc_api.decision_token.InvalidTokenError",  # becomes a violation
