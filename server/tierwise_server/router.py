@@ -42,6 +42,10 @@ INLINE_CHARACTERS = 20_000
 """Texts up to this length are matched against rules on the event loop (under 0.3 ms); longer ones
 on another thread."""
 
+BATCH_PIECE = 8
+"""Prompts of one batch that wait for the encoder or are in it at a time. More would stand before
+the caller's other calls; fewer would let lanes idle between two of them."""
+
 _NO_TEXT = RoutingRequest()
 
 
@@ -133,6 +137,7 @@ class Router:
             UnknownCatalogError: The server does not serve the catalog.
             RequestError: The request cannot be decided as it is.
             QueueFullError: Too many prompts wait for the encoder.
+            TooLateError: The answer would come after the deadline.
             DeadlinePassedError: The deadline passed before the prompt was embedded.
             SpendLimitReachedError: The caller has spent what it may.
         """
@@ -164,6 +169,9 @@ class Router:
 
         Raises:
             RequestError: With the faults of every query.
+            QueueFullError: Too many prompts wait for the encoder.
+            TooLateError: The last answer would come after the deadline.
+            DeadlinePassedError: The deadline passed before every prompt was embedded.
             SpendLimitReachedError: A caller has spent what it may.
         """
         started = time.perf_counter()
@@ -177,9 +185,12 @@ class Router:
                 lambda pair: self._checked_opening(snapshots[pair[0]], pair[1]),
             ),
         )
+        if deadline is not None:
+            self._check_deadline(queries, openings, deadline)
+        piece = asyncio.Semaphore(BATCH_PIECE)
         tasks = [
             asyncio.ensure_future(
-                self._finish(name, snapshots[name], query, opening, started, deadline)
+                self._finish(name, snapshots[name], query, opening, started, deadline, piece=piece)
             )
             for name, query, opening in zip(names, queries, openings, strict=True)
         ]
@@ -256,6 +267,20 @@ class Router:
         if routed.reservation is not None:
             self._spending.release(routed.reservation)
 
+    def _check_deadline(
+        self, queries: Sequence[Query], openings: Sequence[Opening], deadline: float
+    ) -> None:
+        """Refuses a batch at once that would be done too late, before it costs encoder time."""
+        texts = [
+            query.embedded_text
+            for query, opening in zip(queries, openings, strict=True)
+            if opening.needs_vector
+            and query.sent_vector is None
+            and query.embedded_text not in self._cache
+        ]
+        if texts:
+            self._lanes.check_deadline(texts, deadline, caller=queries[0].request.caller)
+
     async def _finish(
         self,
         catalog: str,
@@ -264,10 +289,18 @@ class Router:
         opening: Opening,
         started: float,
         deadline: float | None,
+        *,
+        piece: asyncio.Semaphore | None = None,
     ) -> Routed:
         caller = query.request.caller
         self._spending.admit(catalog, caller)
-        embedded = await self._embed(snapshot, query, deadline) if opening.needs_vector else None
+        if not opening.needs_vector:
+            embedded = None
+        elif piece is None:
+            embedded = await self._embed(snapshot, query, deadline)
+        else:
+            async with piece:
+                embedded = await self._embed(snapshot, query, deadline)
         # From here on nothing waits, so that no other call spends in between.
         standing = self._spending.standing(catalog, caller)
         scoring_started = time.perf_counter()
@@ -338,7 +371,7 @@ class Router:
             known = self._cache.get(text)
             if known is not None:
                 return _Embedded(known=known, cached=True, respelt=respelt)
-        encoding = await self._lanes.encode(text, deadline)
+        encoding = await self._lanes.encode(text, deadline, caller=query.request.caller)
         known = Known(vector=encoding.vector, phrases=phrases_of(text))
         if keep:
             self._cache.put(text, known)

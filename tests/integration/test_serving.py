@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -121,7 +122,7 @@ async def test_stopping_says_not_serving_finishes_calls_and_takes_no_more(
         in_flight = asyncio.create_task(batch(served, long_prompts(100, "in flight")))
 
         async def is_under_way() -> bool:
-            return bool(router._lanes.queue_depth > 50)
+            return bool(router._lanes.queue_depth)
 
         await eventually(is_under_way)
         stopping = asyncio.create_task(served.server.stop())
@@ -146,7 +147,7 @@ async def test_calls_that_outlive_the_grace_are_ended_without_a_stray_error(
         in_flight = asyncio.create_task(batch(served, long_prompts(200, "cut off")))
 
         async def is_under_way() -> bool:
-            return bool(served.server._slot.router._lanes.queue_depth > 100)
+            return bool(served.server._slot.router._lanes.queue_depth)
 
         await eventually(is_under_way)
         await asyncio.wait_for(served.server.stop(), timeout=20)
@@ -201,39 +202,73 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(
         assert (await served.route(LIKE["budget"])).tier_id == "budget"
 
 
-async def test_a_refused_batch_leaves_nothing_in_the_queue(
+async def test_a_batch_longer_than_the_queue_is_answered_piece_by_piece(
     serve: Serve, catalog: CatalogFolder
 ) -> None:
     async with serve(catalog, queue_limit=20) as served:
-        answer = await refused(batch(served, long_prompts(200, "too many")))
-        assert answer.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        lanes = served.server._slot.router._lanes
-
-        async def is_empty() -> bool:
-            return bool(lanes.queue_depth == 0)
-
-        await eventually(is_empty, within_s=1.0, what="an empty queue")
+        assert len((await batch(served, long_prompts(100, "many"))).decisions) == 100
 
 
-async def test_a_passed_deadline_is_told_and_the_queue_is_left(
+class Gate:
+    """Stands before a server's encoder, and lets nothing through until it is opened."""
+
+    def __init__(self, served: Served) -> None:
+        self.lanes = served.server._slot.router._lanes
+        self.begun: list[str] = []
+        self._encoder = self.lanes._encoder
+        self._open = threading.Event()
+        self.lanes._encoder = self
+
+    def encode(self, text: str) -> Any:  # noqa: ANN401 - a vector
+        """Embeds `text` once the gate is open."""
+        self.begun.append(text)
+        self._open.wait()
+        return self._encoder.encode(text)
+
+    def open(self) -> None:
+        """Lets everything through."""
+        self._open.set()
+
+    async def crowded(self, served: Served, count: int) -> list[asyncio.Task[Any]]:
+        """Sends prompts that wait; returns their calls."""
+        calls = [asyncio.create_task(patient(served, one)) for one in long_prompts(count, "crowd")]
+
+        async def has_arrived() -> bool:
+            return bool(self.begun) and self.lanes.queue_depth == count - 1
+
+        await eventually(has_arrived, within_s=CALL_TIMEOUT_S)
+        return calls
+
+
+async def patient(served: Served, message: RoutingInput) -> Any:  # noqa: ANN401 - a response
+    """Routes, however long it takes."""
+    return await served.routing.RoutePrompt(RoutePromptRequest(input=message))
+
+
+async def test_what_would_be_answered_too_late_is_refused_at_once(
     serve: Serve, catalog: CatalogFolder
 ) -> None:
     async with serve(catalog) as served:
-        crowd = asyncio.create_task(batch(served, long_prompts(200, "crowd")))
-        lanes = served.server._slot.router._lanes
-
-        async def is_crowded() -> bool:
-            return bool(lanes.queue_depth > 100)
-
-        await eventually(is_crowded)
-        answer = await refused(batch(served, long_prompts(50, "in a hurry"), timeout=0.05))
-        assert answer.code is grpc.StatusCode.DEADLINE_EXCEEDED
-
-        async def only_the_crowd_waits() -> bool:
-            return bool(lanes.queue_depth < 200)
-
-        await eventually(only_the_crowd_waits)
-        assert len((await crowd).decisions) == 200
+        gate = Gate(served)
+        # As if a minute each had been measured.
+        gate.lanes._times._means = [60.0] * len(gate.lanes._times._means)
+        try:
+            crowd = await gate.crowded(served, 5)
+            for late in (
+                batch(served, long_prompts(10, "hurry")),
+                served.decide(long_prompts(1, "in a hurry")[0]),
+            ):
+                answer = await refused(late)
+                assert (answer.code, answer.reason) == (
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    "OVERLOADED",
+                )
+                assert answer.retry_after_s is not None
+                assert answer.retry_after_s > 0
+        finally:
+            gate.open()
+        await asyncio.gather(*crowd)
+        assert len(gate.begun) == 5
 
 
 async def test_callers_that_give_up_leave_the_queue(serve: Serve, catalog: CatalogFolder) -> None:
@@ -260,29 +295,28 @@ async def test_calls_that_were_given_up_are_counted_as_well(
     serve: Serve, catalog: CatalogFolder
 ) -> None:
     async with serve(catalog) as served:
-        crowd = asyncio.create_task(batch(served, long_prompts(100, "crowd")))
-        lanes = served.server._slot.router._lanes
+        gate = Gate(served)
+        try:
+            (running,) = await gate.crowded(served, 1)
+            call = asyncio.create_task(served.route(UTTERANCES["mid"]["sql"][1]))
 
-        async def is_crowded() -> bool:
-            return bool(lanes.queue_depth > 50)
+            async def has_arrived() -> bool:
+                return gate.lanes.queue_depth == 1
 
-        await eventually(is_crowded)
-        call = asyncio.create_task(served.route(UTTERANCES["mid"]["sql"][1]))
+            await eventually(has_arrived)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            labels = {"method": "RoutePrompt", "code": "CANCELLED"}
 
-        async def has_arrived() -> bool:
-            return any(job.text == UTTERANCES["mid"]["sql"][1] for job in list(lanes._queue))
+            async def is_counted() -> bool:
+                registry = served.server.telemetry.registry
+                return registry.get_sample_value("tierwise_calls_total", labels) == 1
 
-        await eventually(has_arrived)
-        call.cancel()
-        await asyncio.gather(call, return_exceptions=True)
-        labels = {"method": "RoutePrompt", "code": "CANCELLED"}
-
-        async def is_counted() -> bool:
-            registry = served.server.telemetry.registry
-            return registry.get_sample_value("tierwise_calls_total", labels) == 1
-
-        await eventually(is_counted)
-        await crowd
+            await eventually(is_counted)
+            assert gate.lanes.queue_depth == 0
+        finally:
+            gate.open()
+        await running
 
 
 # Metrics ---------------------------------------------------------------------------------------

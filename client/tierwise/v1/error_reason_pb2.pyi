@@ -60,8 +60,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `expected_revision`, `actual_revision`.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 9
-    """`RESOURCE_EXHAUSTED`. The queue before the encoder is full; retry after
-    the delay of the `google.rpc.RetryInfo` detail. Metadata: `queue_limit`.
+    """`RESOURCE_EXHAUSTED`. The queue before the encoder is full, or the work in
+    it would make the answer come after the call's deadline; retry after the
+    delay of the `google.rpc.RetryInfo` detail. Metadata: `queue_limit`.
     """
     ERROR_REASON_NOT_READY: _ErrorReason.ValueType  # 10
     """`UNAVAILABLE`. The server is starting or stopping; retry elsewhere, or
@@ -130,8 +131,9 @@ ERROR_REASON_REVISION_MISMATCH: ErrorReason.ValueType  # 8
 Metadata: `expected_revision`, `actual_revision`.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 9
-"""`RESOURCE_EXHAUSTED`. The queue before the encoder is full; retry after
-the delay of the `google.rpc.RetryInfo` detail. Metadata: `queue_limit`.
+"""`RESOURCE_EXHAUSTED`. The queue before the encoder is full, or the work in
+it would make the answer come after the call's deadline; retry after the
+delay of the `google.rpc.RetryInfo` detail. Metadata: `queue_limit`.
 """
 ERROR_REASON_NOT_READY: ErrorReason.ValueType  # 10
 """`UNAVAILABLE`. The server is starting or stopping; retry elsewhere, or

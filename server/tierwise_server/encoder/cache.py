@@ -38,6 +38,10 @@ class PromptCache(Generic[_Value]):
         """Returns how many values it keeps."""
         return len(self._values)
 
+    def __contains__(self, text: str) -> bool:
+        """Returns whether there is a value for `text`, and counts nothing."""
+        return _digest(text) in self._values
+
     def get(self, text: str) -> _Value | None:
         """Returns the value put for `text`, or None, and counts which it was."""
         key = _digest(text)

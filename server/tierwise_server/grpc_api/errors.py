@@ -21,7 +21,12 @@ from tierwise_server.deciding.errors import (
     UnknownModelError,
     UnknownTierError,
 )
-from tierwise_server.encoder.lanes import DeadlinePassedError, LanesClosedError, QueueFullError
+from tierwise_server.encoder.lanes import (
+    DeadlinePassedError,
+    LanesClosedError,
+    QueueFullError,
+    TooLateError,
+)
 from tierwise_server.ledger.errors import LedgerQueueFullError, LedgerUnavailableError
 from tierwise_server.live_catalog import FaultyCatalogError, RevisionMismatchError
 from tierwise_server.planning.errors import NoModelQualifiesError
@@ -226,7 +231,7 @@ def _revision_mismatch(error: RevisionMismatchError) -> Failure:
     )
 
 
-def _queue_full(error: QueueFullError | LedgerQueueFullError) -> Failure:
+def _overloaded(error: QueueFullError | TooLateError | LedgerQueueFullError) -> Failure:
     return Failure(
         code=grpc.StatusCode.RESOURCE_EXHAUSTED,
         reason=error_reason_pb2.ERROR_REASON_OVERLOADED,
@@ -304,8 +309,9 @@ FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
     UnknownModelError: _unknown_model,
     FaultyCatalogError: _faulty_catalog,
     RevisionMismatchError: _revision_mismatch,
-    QueueFullError: _queue_full,
-    LedgerQueueFullError: _queue_full,
+    QueueFullError: _overloaded,
+    TooLateError: _overloaded,
+    LedgerQueueFullError: _overloaded,
     LedgerUnavailableError: _ledger_unavailable,
     DeadlinePassedError: _deadline_passed,
     NotReadyError: _not_ready,

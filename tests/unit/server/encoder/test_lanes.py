@@ -15,6 +15,7 @@ from tierwise_server.encoder.lanes import (
     EncodingLanes,
     LanesClosedError,
     QueueFullError,
+    TooLateError,
 )
 from tierwise_server.encoder.onnx_encoder import OnnxEncoder
 from tierwise_server.encoder.reference_texts import REFERENCE_TEXTS
@@ -191,7 +192,7 @@ async def test_deadline_that_passes_in_the_queue_costs_no_encoding(
 ) -> None:
     running = start(lane, "running")
     await gated.arrival()
-    deadline = time.monotonic() + 0.001
+    deadline = time.monotonic() + 0.1
     late = start(lane, "late", deadline)
     while time.monotonic() <= deadline:
         await turn_of_the_loop()
@@ -287,3 +288,120 @@ def test_caller_whose_loop_has_closed_does_not_stop_a_lane(gated: GatedEncoder) 
         return encoding
 
     assert asyncio.run(come_back()).vector.shape == (384,)
+
+
+LONG = "a long text that fills what the encoder reads " * 30
+
+
+@pytest.fixture
+async def two_lanes(gated: GatedEncoder) -> AsyncIterator[EncodingLanes]:
+    lanes = EncodingLanes(gated, lane_count=2, queue_limit=100)
+    yield lanes
+    gated.gate.set()
+    await lanes.close()
+
+
+def ask(lanes: EncodingLanes, text: str, caller: str) -> asyncio.Task[Encoding]:
+    return asyncio.get_running_loop().create_task(lanes.encode(text, caller=caller))
+
+
+async def test_callers_take_turns(lane: EncodingLanes, gated: GatedEncoder) -> None:
+    first = ask(lane, "running", "flood")
+    await gated.arrival()
+    tasks = [ask(lane, text, "flood") for text in "ab"]
+    await turn_of_the_loop()
+    tasks.append(ask(lane, "other", "other"))
+    await turn_of_the_loop()
+
+    gated.gate.set()
+    await asyncio.gather(first, *tasks)
+
+    assert gated.begun.index("other") < gated.begun.index("b")
+
+
+async def test_a_lone_caller_has_all_lanes_for_long_texts(
+    two_lanes: EncodingLanes, gated: GatedEncoder
+) -> None:
+    tasks = [ask(two_lanes, LONG, "flood") for _ in range(3)]
+    await gated.arrival()
+    await gated.arrival()
+
+    gated.gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_long_texts_leave_a_lane_to_the_short_ones_of_others(
+    two_lanes: EncodingLanes, gated: GatedEncoder
+) -> None:
+    first = ask(two_lanes, "hello", "small")
+    await gated.arrival()
+    gated.gate.set()
+    await first
+    gated.gate.clear()
+
+    flood = [ask(two_lanes, LONG, "flood") for _ in range(5)]
+    await gated.arrival()
+    await turn_of_the_loop()
+    short = ask(two_lanes, "hello again", "small")
+    await gated.arrival()
+
+    assert gated.begun == ["hello", LONG, "hello again"]
+    gated.gate.set()
+    await asyncio.gather(short, *flood)
+
+
+async def test_what_would_be_done_too_late_is_refused_without_being_encoded(
+    lane: EncodingLanes, gated: GatedEncoder
+) -> None:
+    # Known to take half a second each.
+    lane._times._means = [0.5] * len(lane._times._means)
+    tasks = [start(lane, text) for text in "ab"]
+    await gated.arrival()
+
+    with pytest.raises(TooLateError) as caught:
+        await lane.encode("hurry", time.monotonic() + 1.0)
+
+    assert 0 < caught.value.retry_after_s < 1
+    patient = start(lane, "patient", time.monotonic() + 600)
+    await turn_of_the_loop()
+    gated.gate.set()
+    await asyncio.gather(patient, *tasks)
+    assert sorted(gated.begun) == ["a", "b", "patient"]
+
+
+async def test_a_caller_is_not_refused_for_what_another_has_waiting(
+    two_lanes: EncodingLanes, gated: GatedEncoder
+) -> None:
+    two_lanes._times._means = [0.5] * len(two_lanes._times._means)
+    flood = [ask(two_lanes, "flood", "flood") for _ in range(50)]
+    await gated.arrival()
+    deadline = time.monotonic() + 5
+
+    with pytest.raises(TooLateError):
+        await two_lanes.encode("more", deadline, caller="flood")
+    other = asyncio.get_running_loop().create_task(
+        two_lanes.encode("other", deadline, caller="other")
+    )
+    await turn_of_the_loop()
+    gated.gate.set()
+
+    assert (await other).vector.shape == (384,)
+    await asyncio.gather(*flood)
+
+
+async def test_an_idle_lane_tries_whatever_the_estimate_is(encoder: OnnxEncoder) -> None:
+    lanes = EncodingLanes(encoder, lane_count=1, queue_limit=3)
+    lanes._times._means = [1e6] * len(lanes._times._means)
+
+    assert (await lanes.encode("quick", time.monotonic() + 60)).vector.shape == (384,)
+    await lanes.close()
+
+
+async def test_texts_are_refused_together_when_they_take_too_long(
+    lane: EncodingLanes, gated: GatedEncoder
+) -> None:
+    lane._times._means = [0.5] * len(lane._times._means)
+
+    lane.check_deadline(["a"] * 10, time.monotonic() + 60)
+    with pytest.raises(TooLateError):
+        lane.check_deadline(["a"] * 10, time.monotonic() + 2)

@@ -25,7 +25,12 @@ from tierwise_server.deciding.errors import (
     UnknownTierError,
     each_below,
 )
-from tierwise_server.encoder.lanes import DeadlinePassedError, LanesClosedError, QueueFullError
+from tierwise_server.encoder.lanes import (
+    DeadlinePassedError,
+    LanesClosedError,
+    QueueFullError,
+    TooLateError,
+)
 from tierwise_server.grpc_api.errors import (
     FAILURES,
     Failure,
@@ -131,6 +136,10 @@ SAMPLES: list[tuple[Exception, grpc.StatusCode, str, set[str]]] = [
     ),
     (
         QueueFullError(retry_after_s=0.5, queue_limit=3),
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", {"queue_limit"},
+    ),
+    (
+        TooLateError(retry_after_s=0.5, queue_limit=3),
         grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", {"queue_limit"},
     ),
     (
