@@ -242,8 +242,8 @@ class AsyncDriver:
                     return opened
                 self._stream = opened
                 result = opened.head
-            case Read():
-                result = await self._stream.read() if self._stream is not None else None
+            case Read(timeout_s):
+                result = await self._stream.read(timeout_s) if self._stream is not None else None
             case Close():
                 await self.close()
             case Sleep(seconds):

@@ -278,8 +278,8 @@ class Driver:
                     return opened
                 self._stream = opened
                 result = opened.head
-            case Read():
-                result = self._stream.read() if self._stream is not None else None
+            case Read(timeout_s):
+                result = self._stream.read(timeout_s) if self._stream is not None else None
             case Close():
                 self.close()
             case Sleep(seconds):

@@ -7,9 +7,13 @@ of the HTTP library may quote headers, and so keys.
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
@@ -23,6 +27,9 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 """A whole reply of more is refused. The longest answers of today's models are below 1 MiB."""
 
 _LIMITS = httpx.Limits(max_connections=2000, max_keepalive_connections=100, keepalive_expiry=60.0)
+_SHORTEST_READ_S = 0.001
+"""With no time left, what has come is still read; 0 would mean that reads never wait."""
+
 _EVENT_STREAM = "text/event-stream"
 _OK = range(200, 300)
 
@@ -57,13 +64,12 @@ def transport_failure(error: httpx.HTTPError | httpx.InvalidURL) -> ProviderErro
             )
 
 
-def _time_limits(effect: Send | Open) -> httpx.Timeout:
-    """Returns the HTTP library's limits, of which the one on reading holds for the head and after.
+def _limit_reads(response: httpx.Response, seconds: float) -> None:
+    """Sets the HTTP library's limit on each wait for bytes of the body, before the first of them.
 
-    Deadlines that are shorter, or that hold for several waits together, are kept beside them.
+    Until then it is that for the head. The library looks it up where it puts it with the request.
     """
-    read_s = effect.timeout_s if isinstance(effect, Send) else max(effect.timeout_s, effect.gap_s)
-    return httpx.Timeout(effect.timeout_s, read=read_s)
+    response.request.extensions["timeout"]["read"] = seconds
 
 
 def _late() -> ProviderError:
@@ -108,44 +114,68 @@ def _event(found: ServerSentEvent) -> StreamEvent:
 
 
 class _WatchedBytes(httpx.SyncByteStream):
-    """A response's bytes, read no longer than until a deadline that each event puts off.
+    """A response's bytes, read no longer than until a moment that is set for each event.
 
     The HTTP library's own time limit starts anew with every byte, comments included.
     """
 
-    def __init__(self, response: httpx.Response, timeout_s: float) -> None:
+    def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self._timeout_s = timeout_s
-        self.put_off()
-
-    def put_off(self) -> None:
-        self._deadline = time.monotonic() + self._timeout_s
+        self.deadline = math.inf
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._response.iter_raw():
             yield chunk
-            if time.monotonic() > self._deadline:
+            if time.monotonic() > self.deadline:
                 raise _late()
+
+
+@contextmanager
+def _ended_after(response: httpx.Response, seconds: float | None) -> Iterator[None]:
+    """Ends a response's connection when the block takes longer, which wakes who waits for bytes."""
+    if seconds is None:
+        yield
+        return
+    connection = response.extensions["network_stream"].get_extra_info("socket")
+
+    def end() -> None:
+        with suppress(OSError):  # The other side was faster.
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class OpenStream:
     """A stream of events that is being read."""
 
-    def __init__(self, response: httpx.Response, timeout_s: float) -> None:
+    def __init__(self, response: httpx.Response, gap_s: float) -> None:
+        _limit_reads(response, gap_s)
         self._response = response
-        self._bytes = _WatchedBytes(response, timeout_s)
+        self._gap_s = gap_s
+        self._bytes = _WatchedBytes(response)
         watched = httpx.Response(response.status_code, headers=response.headers, stream=self._bytes)
         watched.encoding = "utf-8"
         self._events = EventSource(watched).iter_sse()
         self.head = _head(response)
 
-    def read(self) -> StreamEvent | None:
+    def read(self, timeout_s: float) -> StreamEvent | None:
         """Returns the next event; None at the end."""
+        self._bytes.deadline = time.monotonic() + timeout_s
         try:
-            found = next(self._events, None)
+            # The HTTP library can't be given another limit in mid-body, so one that is much
+            # shorter, as before a chat's deadline, is kept by ending the connection.
+            with _ended_after(self._response, timeout_s if timeout_s < 0.9 * self._gap_s else None):
+                found = next(self._events, None)
         except httpx.HTTPError as error:
+            if time.monotonic() > self._bytes.deadline:
+                raise _late() from None
             raise transport_failure(error) from None
-        self._bytes.put_off()
         return None if found is None else _event(found)
 
     def close(self) -> None:
@@ -212,6 +242,7 @@ class Transport:
         return response
 
     def _read_whole(self, response: httpx.Response, deadline: float) -> HttpReply:
+        _limit_reads(response, max(deadline - time.monotonic(), _SHORTEST_READ_S))
         content = bytearray()
         try:
             for chunk in response.iter_bytes():
@@ -238,17 +269,17 @@ class Transport:
 class AsyncOpenStream:
     """A stream of events that is being read."""
 
-    def __init__(self, response: httpx.Response, timeout_s: float) -> None:
+    def __init__(self, response: httpx.Response, gap_s: float) -> None:
+        _limit_reads(response, gap_s)
         self._response = response
-        self._timeout_s = timeout_s
         response.encoding = "utf-8"
         self._events = EventSource(response).aiter_sse()
         self.head = _head(response)
 
-    async def read(self) -> StreamEvent | None:
+    async def read(self, timeout_s: float) -> StreamEvent | None:
         """Returns the next event; None at the end."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 found = await anext(self._events, None)
         except TimeoutError:
             raise _late() from None

@@ -56,7 +56,7 @@ class Open:
     timeout_s: float
     """For the head."""
     gap_s: float
-    """For each further event."""
+    """The longest that any `Read` will wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,9 @@ class StreamHead:
 @dataclass(frozen=True, slots=True)
 class Read:
     """Read the open stream's next event; None at its end. Fails with `ProviderError`."""
+
+    timeout_s: float
+    """For the whole event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +126,9 @@ def open_stream(post: Post, timeout_s: float, gap_s: float) -> Script[StreamHead
     return cast("StreamHead | HttpReply", (yield Open(post, timeout_s, gap_s)))
 
 
-def read() -> Script[StreamEvent | None]:
+def read(timeout_s: float) -> Script[StreamEvent | None]:
     """Has the next event read."""
-    return cast("StreamEvent | None", (yield Read()))
+    return cast("StreamEvent | None", (yield Read(timeout_s)))
 
 
 def check(function: Checking, answer: Answer) -> Script[CheckResult]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tierwise.answers import Answer
 from tierwise.error_class import ErrorClass
 from tierwise.errors import ProviderError
@@ -20,6 +22,17 @@ from tierwise.providers.base import HttpReply, Provider, StreamReader
 from tierwise.validators import Validator
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """How long parts of a streamed answer are waited for."""
+
+    head_s: float
+    gap_s: float
+    """From the head to the first piece, and from each piece to the next."""
+    deadline: float
+    """Moment on the record's clock by which the first piece must be there."""
+
+
 def whole(provider: Provider, post: Post, timeout_s: float) -> Script[Answer]:
     """Returns the answer of a call that is not streamed.
 
@@ -31,27 +44,26 @@ def whole(provider: Provider, post: Post, timeout_s: float) -> Script[Answer]:
 
 
 def streamed(
-    provider: Provider, post: Post, timeout_s: float, gap_s: float, record: AttemptRecord
+    provider: Provider, post: Post, limits: StreamLimits, record: AttemptRecord
 ) -> Script[Answer]:
     """Hands an answer over piece by piece, and returns the whole of it.
 
     Args:
         provider: Who can read it.
         post: The call.
-        timeout_s: Longest wait for the head.
-        gap_s: Longest wait for the first piece after it, and from one piece to the next.
+        limits: How long to wait.
         record: Notes when the first piece is handed over, and what was received in all.
 
     Raises:
         ProviderError: The call failed, or the stream broke off, stalled, made no sense or ended
             without an end; `partial` has what was received.
     """
-    head = yield from open_stream(post, timeout_s, gap_s)
+    head = yield from open_stream(post, limits.head_s, limits.gap_s)
     if isinstance(head, HttpReply):
         raise provider.failure(head)
     reader = provider.reader(head.headers)
     try:
-        answer = yield from _read_all(reader, gap_s, record)
+        answer = yield from _read_all(reader, limits, record)
     except ProviderError as failure:
         if failure.partial is None:
             failure.partial = _received(reader)
@@ -73,20 +85,18 @@ def _received(reader: StreamReader) -> Answer | None:
     return partial if something else None
 
 
-def _read_all(reader: StreamReader, gap_s: float, record: AttemptRecord) -> Script[Answer]:
-    last_piece = record.clock()
-    while (event := (yield from read())) is not None:
+def _read_all(reader: StreamReader, limits: StreamLimits, record: AttemptRecord) -> Script[Answer]:
+    wait_until = min(record.clock() + limits.gap_s, limits.deadline)
+    while (left_s := wait_until - record.clock()) > 0:
+        event = yield from read(left_s)
+        if event is None:
+            return reader.end()
         for delta in reader.feed(event):
             record.hand_over()
             yield Emit(delta)
-            last_piece = record.clock()
-        if record.clock() - last_piece > gap_s:
-            # Signs of life alone, such as pings, are no answer.
-            raise ProviderError(
-                f"no further part of the answer came within {gap_s:.0f} s",
-                error_class=ErrorClass.TIMEOUT,
-            )
-    return reader.end()
+            wait_until = record.clock() + limits.gap_s
+    # Signs of life alone, such as pings, are no answer.
+    raise ProviderError("no part of the answer came in time", error_class=ErrorClass.TIMEOUT)
 
 
 def rejection(answer: Answer, validators: tuple[Validator, ...]) -> Script[tuple[str, str] | None]:

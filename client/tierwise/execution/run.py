@@ -138,7 +138,10 @@ class PlanRun:
         record.begins()
         try:
             if self._asked.stream:
-                answer = yield from exchange.streamed(provider, post, timeout_s, longest_s, record)
+                limits = exchange.StreamLimits(
+                    head_s=timeout_s, gap_s=longest_s, deadline=self._deadline
+                )
+                answer = yield from exchange.streamed(provider, post, limits, record)
             else:
                 answer = yield from exchange.whole(provider, post, timeout_s)
             record.received = answer

@@ -114,7 +114,18 @@ def test_signs_of_life_alone_time_out() -> None:
     world.will("one", streams("Hel", *pings, "lo", END))
     error = world.failed_chat(stream=True)
     assert error.error_class is ErrorClass.TIMEOUT
-    assert world.now == 1011.0
+    assert world.now == 1010.0
+
+
+@pytest.mark.parametrize("pause", [(20.0,), (PING, 2.0) * 10], ids=["silence", "pings"])
+def test_the_first_piece_must_come_within_the_chats_deadline(pause: tuple[object, ...]) -> None:
+    world = World(settings=ClientSettings(chat_timeout_s=12.0))
+    world.plans(first(model("one"), call_timeout_s=30.0))
+    world.will("one", streams(*pause, "late", END, took_s=4.0))
+    error = world.failed_chat(stream=True)
+    assert (error.error_class, error.partial) == (ErrorClass.TIMEOUT, None)
+    assert world.now == 1012.0
+    assert world.called == ["one"]
 
 
 def test_pieces_that_keep_coming_are_read_beyond_the_time_limit_of_a_call() -> None:

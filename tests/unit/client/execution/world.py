@@ -397,9 +397,9 @@ class World:
                 return self._ask()
             case Send() | Open():
                 return self._call(effect)
-            case Read():
+            case Read(timeout_s):
                 self.log.append("read")
-                return next(self._stream, None)
+                return self._read(timeout_s)
             case Close():
                 self.log.append("close")
             case Sleep(seconds):
@@ -437,6 +437,14 @@ class World:
             return reply.whole
         self._stream = self._events(reply.pieces)
         return StreamHead(headers={})
+
+    def _read(self, timeout_s: float) -> StreamEvent | None:
+        end = self.now + timeout_s
+        event = next(self._stream, None)
+        if self.now > end:
+            self.now = end
+            raise ProviderError("no event in time", error_class=ErrorClass.TIMEOUT)
+        return event
 
     def _events(self, pieces: tuple[object, ...]) -> Iterator[StreamEvent]:
         for piece in pieces:
