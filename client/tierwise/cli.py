@@ -27,7 +27,7 @@ SUMMARIES = {
     "explain": "decide, and show the evidence and what would flip the decision",
     "reload": "make a server read its catalog files again",
     "serve": "run the routing service",
-    "check": "report everything that is wrong with a catalog's files",
+    "check": "report what is wrong with a catalog's files, and what weakens them",
     "evaluate": "run held-out cases or a labelled file against a catalog",
     "report": "show what routing did, cost and saved, from the ledger",
     "encoder": "build the encoder that prompts are embedded with",

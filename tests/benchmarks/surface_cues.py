@@ -1,8 +1,8 @@
 """Measures how far length, case and punctuation alone give a tier away in the shipped utterances.
 
-A catalog whose premium utterances are long teaches the router that long is premium. Here logistic
-regression sees nothing but such cues; in five-fold cross-validation it must hardly beat guessing.
-A random forest, which also sees bands and mixtures of cues, is shown beside it, without a bar.
+The classifier is that of `tierwise check`; in five-fold cross-validation it must hardly beat
+guessing. A random forest, which also sees bands and mixtures of cues, is shown beside it, without
+a bar.
 
     python tests/benchmarks/surface_cues.py [--catalog FOLDER]
 """
@@ -15,24 +15,20 @@ from pathlib import Path
 
 import numpy as np
 from harness import SHIPPED_CATALOG, Bar, report, rounded, run_program
-from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier  # type: ignore[import-untyped]
-from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 from sklearn.model_selection import (  # type: ignore[import-untyped]
     StratifiedKFold,
     cross_val_score,
 )
-from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
-from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
 from tierwise_server.catalog.loader import load_catalog
+from tierwise_server.linting.surface import cues, surface_figures
 
 MOST = 0.45
 FOLDS = 5
 TREES = 300
 LEAST_ROWS_OF_A_LEAF = 10
 SEED = 1
-MARKS = "?!.,;:"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,45 +38,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     catalog = load_catalog(parser.parse_args(argv).catalog)
     rows = np.array([cues(one.text) for one in catalog.utterances])
     rank = {tier.id: tier.rank for tier in catalog.tiers}
-    tiers = np.array([rank[catalog.tasks[one.task_index].tier] for one in catalog.utterances])
+    tiers = np.array(
+        [rank[catalog.tasks[one.task_index].tier] for one in catalog.utterances],
+        dtype=np.int64,
+    )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
-    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     forest = RandomForestClassifier(
         TREES, min_samples_leaf=LEAST_ROWS_OF_A_LEAF, random_state=SEED, n_jobs=1
     )
-    accuracy, of_forest = (
-        float(cross_val_score(model, rows, tiers, cv=folds).mean()) for model in (linear, forest)
-    )
-    shares = np.bincount(tiers) / len(tiers)
+    of_forest = float(cross_val_score(forest, rows, tiers, cv=folds).mean())
+    figures = surface_figures([one.text for one in catalog.utterances], tiers)
     report(
-        [Bar(name="accuracy on surface cues", value=accuracy, limit=MOST)],
+        [Bar(name="accuracy on surface cues", value=figures.accuracy, limit=MOST)],
         {
             "utterances": len(tiers),
             "accuracy_of_a_forest": rounded(of_forest),
-            "largest_tier_share": rounded(float(shares.max())),
+            "largest_tier_share": rounded(figures.largest_share),
             "median_words": {
                 tier.id: float(np.median(rows[tiers == tier.rank, 1])) for tier in catalog.tiers
             },
         },
     )
     return 0
-
-
-def cues(text: str) -> NDArray[np.float64]:
-    """Returns what can be seen of a text without reading it."""
-    words = text.split()
-    letters = [one for one in text if one.isalpha()]
-    return np.array(
-        [
-            len(text),
-            len(words),
-            sum(one.isupper() for one in letters) / max(len(letters), 1),
-            text[:1].isupper(),
-            *(text.count(mark) for mark in MARKS),
-            *(text.endswith(mark) for mark in "?!."),
-        ],
-        dtype=np.float64,
-    )
 
 
 if __name__ == "__main__":

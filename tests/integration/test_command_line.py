@@ -323,7 +323,39 @@ def test_check_says_what_a_good_catalog_holds(run: Run, catalog: CatalogFolder) 
     printed = succeeded(run("check", str(catalog.path)))
     assert "no faults" in printed
     assert "30 utterances" in printed
-    assert json.loads(succeeded(run("check", "--json", str(catalog.path)))) == {"faults": []}
+    document = json.loads(succeeded(run("check", "--json", str(catalog.path))))
+    assert (document["faults"], document["left_out"]) == ([], [])
+
+
+def test_check_warns_and_fails_for_it_only_when_asked(run: Run, catalog: CatalogFolder) -> None:
+    catalog.write(
+        "cases/basics.yaml", "- {prompt: prove that there are infinitely many primes!, tier: mid}"
+    )
+    folder = str(catalog.path)
+    printed = succeeded(run("check", folder))
+    assert f"{folder}/cases/basics.yaml:1: warning near-leak: " in printed
+    assert f"{folder}/cases/basics.yaml:1: warning same-words: " in printed
+    strict = run("check", "--strict", "--format", "github", folder)
+    assert strict.returncode == 1
+    assert f"::warning file={folder}/cases/basics.yaml,line=1,title=near-leak::" in strict.stdout
+    catalog.write("catalog.yaml", catalog.read("catalog.yaml") + "lint: {ignore: [near-leak]}\n")
+    assert "near-leak" not in succeeded(run("check", folder))
+    catalog.write("catalog.yaml", catalog.read("catalog.yaml").replace("near-leak", "near-leek"))
+    ended = run("check", folder)
+    assert ended.returncode == 1
+    assert "catalog.yaml:5" in ended.stdout
+    assert "near-leak" in ended.stdout
+
+
+def test_check_without_an_encoder_says_what_it_left_out(
+    run: Run, catalog: CatalogFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = json.loads(succeeded(run("check", "--fast", "--json", str(catalog.path))))
+    assert "near-duplicate" in fast["left_out"][0]["rules"]
+    monkeypatch.setenv("TIERWISE_ENCODER", str(tmp_path / "none"))
+    printed = succeeded(run("check", str(catalog.path)))
+    assert "left out: near-duplicate, " in printed
+    assert "tierwise encoder build" in printed
 
 
 def test_check_lists_every_fault_with_file_and_line(run: Run, catalog: CatalogFolder) -> None:

@@ -282,6 +282,7 @@ def _assemble(
         baseline_model=ModelId(baseline.text) if baseline else None,
         spend_limits=limits,
         cases=cases,
+        ignored_lint=settings.ignored_lint,
         content_revision="",
     )
     return replace(catalog, content_revision=content_revision(catalog))

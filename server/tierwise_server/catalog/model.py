@@ -12,6 +12,7 @@ from typing import Final
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
 from tierwise_server.catalog.limits import SpendLimit
+from tierwise_server.catalog.lint_rules import LintRule
 from tierwise_server.catalog.registry import Model
 from tierwise_server.catalog.rules import RuleBook
 
@@ -117,6 +118,8 @@ class Catalog:
     """In the order of the file; empty when there is no such file."""
     background: tuple[BackgroundGroup, ...] = ()
     """What must match nothing; empty when there is no such file."""
+    ignored_lint: tuple[LintRule, ...] = ()
+    """Rules of `tierwise check` that the operator has silenced."""
 
     tasks: tuple[Task, ...] = field(init=False, repr=False, compare=False)
     """Tasks of all tiers, tier by tier."""

@@ -19,7 +19,7 @@ def content_revision(catalog: Catalog) -> str:
     """Returns the hex hash of everything that decides or is shown.
 
     The order of tiers, tasks, groups, utterances, rules and models counts, since positions are part
-    of what is served. Comments, formatting, locations and cases don't.
+    of what is served. Comments, formatting, locations, cases and what `check` may ignore don't.
     """
     content: dict[str, object] = {
         "form": _FORM,

@@ -7,6 +7,7 @@ from tierwise_server.catalog.document import Node, Scalar
 from tierwise_server.catalog.faults import FaultRule, FileFaults, quoted
 from tierwise_server.catalog.ids import RESERVED_IDS
 from tierwise_server.catalog.known import KnownIds
+from tierwise_server.catalog.lint_rules import LintRule
 from tierwise_server.catalog.model import (
     DEFAULT_LANGUAGES,
     DEFAULT_MARGIN,
@@ -41,6 +42,7 @@ class CatalogSettings:
     tie: TieBreak
     languages: tuple[str, ...]
     baseline_model: Scalar | None
+    ignored_lint: tuple[LintRule, ...]
 
 
 def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
@@ -57,6 +59,7 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
             "tie",
             "languages",
             "baseline_model",
+            "lint",
         ),
     )
     if record is None:
@@ -72,6 +75,7 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
     tie = record.read("tie", choice(TieBreak))
     languages = record.read("languages", listing(language, key=lambda code: code))
     baseline_model = record.read("baseline_model", identifier)
+    ignored_lint = record.read("lint", _lint)
     if not tiers or default_tier is None:
         return None
     return CatalogSettings(
@@ -83,6 +87,7 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
         tie=tie or TieBreak.HIGHER,
         languages=languages or DEFAULT_LANGUAGES,
         baseline_model=baseline_model,
+        ignored_lint=ignored_lint or (),
     )
 
 
@@ -96,3 +101,10 @@ def _tier_id(node: Node, faults: FileFaults) -> Scalar | None:
             "Give the tier another id.",
         )
     return found
+
+
+def _lint(node: Node, faults: FileFaults) -> tuple[LintRule, ...] | None:
+    record = read_record(node, faults, what="`lint`", required=("ignore",))
+    if record is None:
+        return None
+    return record.read("ignore", listing(choice(LintRule), key=lambda rule: rule))
