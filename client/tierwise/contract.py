@@ -272,6 +272,7 @@ def _price_of(message: model_pb2.Price) -> decisions.Price:
         input_nano_usd_per_million=message.input_nano_usd_per_million,
         output_nano_usd_per_million=message.output_nano_usd_per_million,
         cached_input_nano_usd_per_million=_present(message, "cached_input_nano_usd_per_million"),
+        cache_write_nano_usd_per_million=_present(message, "cache_write_nano_usd_per_million"),
         call_nano_usd=message.call_nano_usd,
     )
 

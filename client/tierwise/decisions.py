@@ -66,6 +66,8 @@ class Price:
     output_nano_usd_per_million: int
     cached_input_nano_usd_per_million: int | None = None
     """None means that cached input costs as much as other input."""
+    cache_write_nano_usd_per_million: int | None = None
+    """Of input that the provider stores in its cache. None means as much as other input."""
     call_nano_usd: int = 0
     """Of a call as such, beside its tokens."""
 

@@ -11,17 +11,18 @@ _MILLION = 1_000_000
 def usage_cost(usage: Usage, price: Price) -> int:
     """Returns the cost of a call, rounded to the nearest nano-dollar, halves up.
 
-    Cached input is paid at its own price where the model has one. Reasoning is part of the output.
-    What a provider stores in its cache is counted as other input: prices of it are not in the
-    contract.
+    Input that the provider's cache gave or took is paid at its own price where the model has one.
+    Reasoning is part of the output.
     """
+    input_price = price.input_nano_usd_per_million
     cached_price = price.cached_input_nano_usd_per_million
-    if cached_price is None:
-        cached_price = price.input_nano_usd_per_million
+    write_price = price.cache_write_nano_usd_per_million
     cached = min(usage.cached_input_tokens, usage.input_tokens)
+    written = min(usage.cache_write_tokens, usage.input_tokens - cached)
     tokens_cost = (
-        (usage.input_tokens - cached) * price.input_nano_usd_per_million
-        + cached * cached_price
+        (usage.input_tokens - cached - written) * input_price
+        + cached * (input_price if cached_price is None else cached_price)
+        + written * (input_price if write_price is None else write_price)
         + usage.output_tokens * price.output_nano_usd_per_million
     )
     return price.call_nano_usd + (tokens_cost + _MILLION // 2) // _MILLION

@@ -5,8 +5,8 @@
 Every recorded answer that names its usage goes the way of a report: the client's adapter reads it,
 the client's reporting makes the message, the server's intake the record, and the ledger prices it.
 Beside that, code that shares nothing with any of these reads the tokens, and computes the cost in
-fractions: by made-up prices with bands, cached input and parts of a nano-dollar, and, where the
-price list has the model that answered, by the list's own calculator.
+fractions: by made-up prices with bands, cached input, cache writes and parts of a nano-dollar, and,
+where the price list has the model that answered, by the list's own calculator.
 """
 
 from __future__ import annotations
@@ -45,7 +45,14 @@ MADE_UP = {
         source="made up",
     ),
     "parts of a nano-dollar": ResolvedPrice(
-        bands=(PriceBand(input=37_500_001, output=150_333_337, cached_input=3_750_019),),
+        bands=(
+            PriceBand(
+                input=37_500_001,
+                output=150_333_337,
+                cached_input=3_750_019,
+                cache_write=46_875_013,
+            ),
+        ),
         per_call=7,
         source="made up",
     ),
@@ -58,7 +65,9 @@ MADE_UP = {
             PriceBand(
                 above_input_tokens=100, input=2_222_223, output=19_999_999, cached_input=666_667
             ),
-            PriceBand(above_input_tokens=1_000, input=4_444_447, output=39_999_997),
+            PriceBand(
+                above_input_tokens=1_000, input=4_444_447, output=39_999_997, cache_write=5_555_557
+            ),
         ),
         per_call=1_000_003,
         source="made up",
@@ -109,9 +118,7 @@ def main() -> int:
             "compared": dict(compared),
             "with_cached_input": sum(1 for one in cases if one.expected.cached_input_tokens),
             "with_reasoning": sum(1 for one in cases if one.expected.reasoning_tokens),
-            "with_cache_writes": sum(
-                1 for one in cases if one.answer.usage and one.answer.usage.cache_write_tokens
-            ),
+            "with_cache_writes": sum(1 for one in cases if one.expected.cache_write_tokens),
             "misses": misses,
         },
     )
@@ -193,11 +200,13 @@ def by_fractions(usage: ExpectedUsage, price: ResolvedPrice) -> Fraction:
     """Returns what a call costs in nano-dollars, from what the recording says."""
     applying = [one for one in price.bands if usage.input_tokens > one.above_input_tokens]
     band = applying[-1] if applying else price.bands[0]
-    cached = usage.cached_input_tokens or 0
+    cached, written = usage.cached_input_tokens or 0, usage.cache_write_tokens or 0
     rate = band.cached_input if band.cached_input is not None else band.input
+    write_rate = band.cache_write if band.cache_write is not None else band.input
     return (
-        Fraction(band.input, _MILLION) * (usage.input_tokens - cached)
+        Fraction(band.input, _MILLION) * (usage.input_tokens - cached - written)
         + Fraction(rate, _MILLION) * cached
+        + Fraction(write_rate, _MILLION) * written
         + Fraction(band.output, _MILLION) * usage.output_tokens
         + price.per_call
     )
@@ -214,6 +223,7 @@ def by_the_list(case: Case) -> tuple[str, set[int | None]]:
     tokens = ListedUsage(
         input_tokens=usage.input_tokens,
         cache_read_tokens=usage.cached_input_tokens or 0,
+        cache_write_tokens=usage.cache_write_tokens or 0,
         output_tokens=usage.output_tokens,
     )
     costs: set[int | None] = set()

@@ -244,13 +244,17 @@ def _usage(answer: Answer, expected: Expected) -> ExpectedUsage | None:
     """Returns the usage that was read, of what the recording names."""
     if answer.usage is None:
         return None
-    stated = expected.usage
-    cached, reasoning = answer.usage.cached_input_tokens, answer.usage.reasoning_tokens
+    found, stated = answer.usage, expected.usage
+
+    def where_named(part: str, count: int) -> int | None:
+        return None if getattr(stated, part, None) is None else count
+
     return ExpectedUsage(
-        input_tokens=answer.usage.input_tokens,
-        output_tokens=answer.usage.output_tokens,
-        cached_input_tokens=cached if stated and stated.cached_input_tokens is not None else None,
-        reasoning_tokens=reasoning if stated and stated.reasoning_tokens is not None else None,
+        input_tokens=found.input_tokens,
+        output_tokens=found.output_tokens,
+        cached_input_tokens=where_named("cached_input_tokens", found.cached_input_tokens),
+        reasoning_tokens=where_named("reasoning_tokens", found.reasoning_tokens),
+        cache_write_tokens=where_named("cache_write_tokens", found.cache_write_tokens),
     )
 
 

@@ -240,6 +240,7 @@ def expected(record: Record) -> Expected:
             output_tokens=usage["output_tokens"],
             cached_input_tokens=usage.get("cache_read_input_tokens"),
             reasoning_tokens=thinking,
+            cache_write_tokens=usage.get("cache_creation_input_tokens"),
         ),
     )
 

@@ -312,6 +312,7 @@ def _usage(chunks: list[dict[str, Any]]) -> ExpectedUsage | None:
         output_tokens=last["completion_tokens"],
         cached_input_tokens=prompt.get("cached_tokens", last.get("num_cached_tokens")),
         reasoning_tokens=completion.get("reasoning_tokens"),
+        cache_write_tokens=prompt.get("cache_write_tokens"),
     )
 
 

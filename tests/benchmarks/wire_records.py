@@ -65,6 +65,7 @@ class ExpectedUsage:
     output_tokens: int
     cached_input_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,6 +202,7 @@ class Price(_message.Message):
     CALL_NANO_USD_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     SOURCE_TIME_FIELD_NUMBER: _builtins.int
+    CACHE_WRITE_NANO_USD_PER_MILLION_FIELD_NUMBER: _builtins.int
     input_nano_usd_per_million: _builtins.int
     """Price of a million tokens of input."""
     output_nano_usd_per_million: _builtins.int
@@ -214,6 +215,10 @@ class Price(_message.Message):
     """Price of a call as such, beside its tokens."""
     source: _builtins.str
     """Where the price comes from. Example: `models.yaml`."""
+    cache_write_nano_usd_per_million: _builtins.int
+    """Price of a million tokens of input that the provider stored in its cache.
+    Absent means that they cost as much as other input.
+    """
     @_builtins.property
     def source_time(self) -> _timestamp_pb2.Timestamp:
         """When the source last stated the price. Absent when it does not say."""
@@ -227,13 +232,19 @@ class Price(_message.Message):
         call_nano_usd: _builtins.int = ...,
         source: _builtins.str = ...,
         source_time: _timestamp_pb2.Timestamp | None = ...,
+        cache_write_nano_usd_per_million: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cached_input_nano_usd_per_million", b"_cached_input_nano_usd_per_million", "cached_input_nano_usd_per_million", b"cached_input_nano_usd_per_million", "source_time", b"source_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_write_nano_usd_per_million", b"_cache_write_nano_usd_per_million", "_cached_input_nano_usd_per_million", b"_cached_input_nano_usd_per_million", "cache_write_nano_usd_per_million", b"cache_write_nano_usd_per_million", "cached_input_nano_usd_per_million", b"cached_input_nano_usd_per_million", "source_time", b"source_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cached_input_nano_usd_per_million", b"_cached_input_nano_usd_per_million", "cached_input_nano_usd_per_million", b"cached_input_nano_usd_per_million", "call_nano_usd", b"call_nano_usd", "input_nano_usd_per_million", b"input_nano_usd_per_million", "output_nano_usd_per_million", b"output_nano_usd_per_million", "source", b"source", "source_time", b"source_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_write_nano_usd_per_million", b"_cache_write_nano_usd_per_million", "_cached_input_nano_usd_per_million", b"_cached_input_nano_usd_per_million", "cache_write_nano_usd_per_million", b"cache_write_nano_usd_per_million", "cached_input_nano_usd_per_million", b"cached_input_nano_usd_per_million", "call_nano_usd", b"call_nano_usd", "input_nano_usd_per_million", b"input_nano_usd_per_million", "output_nano_usd_per_million", b"output_nano_usd_per_million", "source", b"source", "source_time", b"source_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache_write_nano_usd_per_million: _TypeAlias = _typing.Literal["cache_write_nano_usd_per_million"]  # noqa: Y015
+    _WhichOneofArgType__cache_write_nano_usd_per_million: _TypeAlias = _typing.Literal["_cache_write_nano_usd_per_million", b"_cache_write_nano_usd_per_million"]  # noqa: Y015
     _WhichOneofReturnType__cached_input_nano_usd_per_million: _TypeAlias = _typing.Literal["cached_input_nano_usd_per_million"]  # noqa: Y015
     _WhichOneofArgType__cached_input_nano_usd_per_million: _TypeAlias = _typing.Literal["_cached_input_nano_usd_per_million", b"_cached_input_nano_usd_per_million"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_nano_usd_per_million) -> _WhichOneofReturnType__cache_write_nano_usd_per_million | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cached_input_nano_usd_per_million) -> _WhichOneofReturnType__cached_input_nano_usd_per_million | None: ...
 
 Global___Price: _TypeAlias = Price  # noqa: Y015

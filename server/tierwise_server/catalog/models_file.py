@@ -39,6 +39,7 @@ CAPABILITIES = listing(
 
 _MAX_COUNT: Final = 1_000_000_000
 _MAX_DOLLARS: Final = "1000000"
+_PRICES_OF_CACHING: Final = ("cached_input", "cache_write")
 _LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _REQUIRED: Final = (
     "id",
@@ -201,12 +202,13 @@ def _price(node: Node, faults: FileFaults) -> tuple[PriceSource, Price | None] |
         faults,
         what="a price",
         required=("input", "output"),
-        optional=("cached_input", "per_call", "as_of"),
+        optional=(*_PRICES_OF_CACHING, "per_call", "as_of"),
     )
     if record is None:
         return None
     amounts = {
-        key: record.read(key, _dollars) for key in ("input", "output", "cached_input", "per_call")
+        key: record.read(key, _dollars)
+        for key in ("input", "output", *_PRICES_OF_CACHING, "per_call")
     }
     if amounts["input"] is None or amounts["output"] is None:
         return None
@@ -214,6 +216,7 @@ def _price(node: Node, faults: FileFaults) -> tuple[PriceSource, Price | None] |
         input=amounts["input"],
         output=amounts["output"],
         cached_input=amounts["cached_input"],
+        cache_write=amounts["cache_write"],
         per_call=amounts["per_call"] or Decimal(0),
         as_of=record.read("as_of", _day),
     )

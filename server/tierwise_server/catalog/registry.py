@@ -58,6 +58,8 @@ class Price:
     """For a million output tokens."""
     cached_input: Decimal | None = None
     """For a million cached input tokens. None means that they cost what `input` says."""
+    cache_write: Decimal | None = None
+    """For a million input tokens that the provider stores in its cache. None means as above."""
     per_call: Decimal = Decimal(0)
     """For each call, on top of its tokens."""
     as_of: datetime.date | None = None

@@ -100,7 +100,8 @@ def _spend_limit(limit: SpendLimit) -> object:
 
 
 def _price(price: Price) -> object:
-    amounts = (price.input, price.output, price.cached_input, price.per_call)
+    caching = (price.cached_input, price.cache_write)
+    amounts = (price.input, price.output, *caching, price.per_call)
     return [None if amount is None else _plain(amount) for amount in amounts]
 
 

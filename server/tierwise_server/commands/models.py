@@ -28,13 +28,14 @@ HEADINGS = (
     "input",
     "output",
     "cached",
+    "cache write",
     "call",
     "window",
     "price from",
     "of",
     "capabilities",
 )
-NUMBERS = frozenset({"input", "output", "cached", "call", "window"})
+NUMBERS = frozenset({"input", "output", "cached", "cache write", "call", "window"})
 
 
 def main(argv: Sequence[str]) -> int:
@@ -100,7 +101,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _cells(model: Model, price: ResolvedPrice | None) -> tuple[str, ...]:
-    amounts = ("unknown", "", "", "", "", "")
+    amounts = ("unknown", "", "", "", "", "", "")
     if price is not None:
         base = price.base
         rises = "+" if len(price.bands) > 1 else ""
@@ -108,11 +109,12 @@ def _cells(model: Model, price: ResolvedPrice | None) -> tuple[str, ...]:
             _usd(base.input) + rises,
             _usd(base.output) + rises,
             "" if base.cached_input is None else _usd(base.cached_input) + rises,
+            "" if base.cache_write is None else _usd(base.cache_write) + rises,
             _usd(price.per_call) if price.per_call else "",
             price.source,
             price.source_date.isoformat() if price.source_date else "",
         )
-    new_input, output, cached, per_call, source, date = amounts
+    new_input, output, cached, written, per_call, source, date = amounts
     return (
         model.id,
         model.tier,
@@ -121,6 +123,7 @@ def _cells(model: Model, price: ResolvedPrice | None) -> tuple[str, ...]:
         new_input,
         output,
         cached,
+        written,
         per_call,
         f"{model.context_window:,}",
         source,
@@ -152,6 +155,7 @@ def _price_record(price: ResolvedPrice) -> dict[str, object]:
                 "input_nano_usd_per_million": band.input,
                 "output_nano_usd_per_million": band.output,
                 "cached_input_nano_usd_per_million": band.cached_input,
+                "cache_write_nano_usd_per_million": band.cache_write,
             }
             for band in price.bands
         ],

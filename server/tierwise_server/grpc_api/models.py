@@ -81,6 +81,7 @@ def _price(price: ResolvedPrice) -> model_pb2.Price:
         input_nano_usd_per_million=price.base.input,
         output_nano_usd_per_million=price.base.output,
         cached_input_nano_usd_per_million=price.base.cached_input,
+        cache_write_nano_usd_per_million=price.base.cache_write,
         call_nano_usd=price.per_call,
         source=price.source,
     )

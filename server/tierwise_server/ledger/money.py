@@ -1,26 +1,27 @@
 """What calls cost and what routing saved, in whole nano-dollars, as pure functions.
 
-A sum is rounded once, to the nearest nano-dollar with halves up, as the client library does. Parts
-are the differences between rounded running sums, so that they make the whole to the last digit.
+The cost of a call is rounded once, to the nearest nano-dollar with halves up, as the client library
+does; all that comes after are sums and differences of whole numbers.
 
 Assumptions, for whoever audits the figures:
 
-- Tokens that a provider stored in its cache cost what other input costs; reasoning costs what other
-  output costs.
+- Input that the provider's cache gave or took has its own price where the model has one. What a
+  cache keeps for longer than usual counts at the usual price, and reasoning as other output.
+- What providers bill beside tokens and calls, as for searches or stored files, is not counted.
 - The counterfactual is the same call on the baseline model: the same tokens of input, as many of
-  them cached, and the same tokens of output. Nothing is claimed for a call that had no answer.
+  them read from the cache and written to it, and the same tokens of output. Nothing is claimed for
+  a call that had no answer.
 - A call that failed costs what its usage says. Without usage it cost nothing where the provider
   refuses to serve such calls, and an unknown amount where it may have written an answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from tierwise_server.planning.error_classes import ErrorClass
-from tierwise_server.planning.prices import TOKENS_PER_PRICE, PriceBand, ResolvedPrice
+from tierwise_server.planning.prices import TOKENS_PER_PRICE, ResolvedPrice
 
 UNBILLED: Final = frozenset(
     {
@@ -55,24 +56,6 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CostParts:
-    """What makes up the cost of a call, in nano-dollars."""
-
-    input: int
-    """Of input that was not cached."""
-    cached_input: int
-    output: int
-    """Of output that is not reasoning."""
-    reasoning: int
-    per_call: int
-
-    @property
-    def total(self) -> int:
-        """The whole cost."""
-        return self.input + self.cached_input + self.output + self.reasoning + self.per_call
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
     """What routing saved over some calls, in nano-dollars."""
 
@@ -91,64 +74,15 @@ class Balance:
         return self.counterfactual - self.calls - self.unsuccessful - self.routing
 
 
-def applying_band(price: ResolvedPrice, input_tokens: int) -> PriceBand:
-    """Returns the prices that apply to a call with so much input."""
-    band = price.base
-    for other in price.bands[1:]:
-        if input_tokens > other.above_input_tokens:
-            band = other
-    return band
-
-
-def call_cost(tokens: Tokens, price: ResolvedPrice) -> CostParts:
+def call_cost(tokens: Tokens, price: ResolvedPrice) -> int:
     """Returns what a call costs."""
-    band = applying_band(price, tokens.input)
-    cached_price = band.input if band.cached_input is None else band.cached_input
+    band = price.band_for(tokens.input)
     cached = min(tokens.cached_input, tokens.input)
-    reasoning = min(tokens.reasoning, tokens.output)
-    parts = _rounded_parts(
-        (
-            (tokens.input - cached) * band.input,
-            cached * cached_price,
-            (tokens.output - reasoning) * band.output,
-            reasoning * band.output,
-        )
+    written = min(tokens.cache_write, tokens.input - cached)
+    amount = (
+        (tokens.input - cached - written) * band.input
+        + cached * (band.input if band.cached_input is None else band.cached_input)
+        + written * (band.input if band.cache_write is None else band.cache_write)
+        + tokens.output * band.output
     )
-    return CostParts(
-        input=parts[0],
-        cached_input=parts[1],
-        output=parts[2],
-        reasoning=parts[3],
-        per_call=price.per_call,
-    )
-
-
-def balance(
-    calls: Iterable[tuple[int, int, int]], *, routing_cost_per_decision: int = 0
-) -> Balance:
-    """Returns the balance of calls whose costs are all known.
-
-    Args:
-        calls: Of each call, its counterfactual, the cost of its answer and that of its unsuccessful
-            attempts.
-        routing_cost_per_decision: What one decision costs to make.
-    """
-    rows = list(calls)
-    return Balance(
-        counterfactual=sum(one[0] for one in rows),
-        calls=sum(one[1] for one in rows),
-        unsuccessful=sum(one[2] for one in rows),
-        routing=routing_cost_per_decision * len(rows),
-    )
-
-
-def _rounded_parts(amounts: Iterable[int]) -> list[int]:
-    """Returns amounts of tokens times price as nano-dollars whose sum is the rounded sum."""
-    parts: list[int] = []
-    running = before = 0
-    for amount in amounts:
-        running += amount
-        rounded = (running + TOKENS_PER_PRICE // 2) // TOKENS_PER_PRICE
-        parts.append(rounded - before)
-        before = rounded
-    return parts
+    return price.per_call + (amount + TOKENS_PER_PRICE // 2) // TOKENS_PER_PRICE

@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,6 +30,7 @@ from tierwise_server.ledger.records import (
 from tierwise_server.ledger.served import is_another_model
 from tierwise_server.planning.prices import (
     InexactPriceError,
+    PriceBand,
     PriceList,
     ResolvedPrice,
     UnlistedPriceError,
@@ -235,18 +236,34 @@ def bands_of(price: ResolvedPrice) -> list[list[int | None]]:
     """Returns the bands of a price as the ledger keeps them.
 
     Each is a list of the length of input above which it applies, and of its prices of input, output
-    and cached input.
+    and cached input; then of cache writes, where they have one.
     """
     return [
-        [band.above_input_tokens, band.input, band.output, band.cached_input]
+        [
+            *(band.above_input_tokens, band.input, band.output, band.cached_input),
+            *([] if band.cache_write is None else [band.cache_write]),
+        ]
         for band in price.bands
     ]
+
+
+def band_of(kept: Sequence[int | None]) -> PriceBand:
+    """Returns a band as `bands_of` gave it."""
+    above, new_input, output, *caching = kept
+    cached, written = (*caching, None, None)[:2]
+    return PriceBand(
+        above_input_tokens=above or 0,
+        input=new_input or 0,
+        output=output or 0,
+        cached_input=cached,
+        cache_write=written,
+    )
 
 
 def _cost(tokens: Tokens | None, price: ResolvedPrice | None) -> int | None:
     if tokens is None or price is None:
         return None
-    cost = call_cost(tokens, price).total
+    cost = call_cost(tokens, price)
     return cost if cost <= MAX_COST_NANO_USD else None
 
 

@@ -175,7 +175,7 @@ prices = Table(
     "prices",
     metadata,
     Column("price_id", String(32), primary_key=True),
-    _text("bands"),  # JSON list of [above input tokens, input, output, cached input]
+    _text("bands"),  # JSON list of `pricing.bands_of`
     _number("per_call"),
     _text("source"),
     Column("source_date", String(10), nullable=True),

@@ -23,9 +23,15 @@ from sqlalchemy.exc import (
 from tierwise_server.ledger import rows, schema
 from tierwise_server.ledger.database import open_database
 from tierwise_server.ledger.errors import LedgerSchemaError
-from tierwise_server.ledger.pricing import PriceBook, SettledOutcome, models_from_json, price_id
+from tierwise_server.ledger.pricing import (
+    PriceBook,
+    SettledOutcome,
+    band_of,
+    models_from_json,
+    price_id,
+)
 from tierwise_server.ledger.records import CatalogRecord, DecisionRecord, OutcomeRecord
-from tierwise_server.planning.prices import PriceBand, ResolvedPrice
+from tierwise_server.planning.prices import ResolvedPrice
 
 _TRIES: Final = 3
 """Times that a batch is tried when the connection broke or another server wrote one of its outcomes
@@ -309,10 +315,7 @@ def _read_prices(connection: Connection, ids: Sequence[str]) -> Mapping[str, Res
     found = connection.execute(select(prices).where(prices.c.price_id.in_(ids)))
     return {
         row.price_id: ResolvedPrice(
-            bands=tuple(
-                PriceBand(above_input_tokens=start, input=new, output=out, cached_input=cached)
-                for start, new, out, cached in json.loads(row.bands)
-            ),
+            bands=tuple(map(band_of, json.loads(row.bands))),
             per_call=row.per_call,
             source=row.source,
             source_date=row.source_date and datetime.date.fromisoformat(row.source_date),

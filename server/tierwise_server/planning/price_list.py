@@ -4,8 +4,8 @@ Importing this module takes some tenths of a second, nearly all of it the packag
 import it only when a model says `price: catalog`.
 
 The data is read as it was installed; the package's own updating is never started, so that equal
-installations decide alike. Prices for sound, pictures, searches and cache writes are not read: an
-estimate knows only the tokens of text.
+installations decide alike. Prices for sound, pictures and searches are not read, since what is
+reported are the tokens of text; of those that a cache keeps longer for a higher price neither.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ class GenaiPriceList:
 
 def _bands(prices: ModelPrice) -> tuple[PriceBand, ...]:
     """Returns one band for each length at which any of the prices changes."""
-    amounts: tuple[_Amount, _Amount, _Amount] = (
+    amounts: tuple[_Amount, ...] = (
         prices.input_mtok,
         prices.output_mtok,
         prices.cache_read_mtok,
+        prices.cache_write_mtok,
     )
     starts = {0}
     for amount in amounts:
@@ -83,13 +84,14 @@ def _bands(prices: ModelPrice) -> tuple[PriceBand, ...]:
             starts.update(tier.start for tier in amount.tiers)
     bands: list[PriceBand] = []
     for start in sorted(starts):
-        new_input, new_output, cached = (_at(amount, start) for amount in amounts)
+        new_input, new_output, cached, written = (_at(amount, start) for amount in amounts)
         bands.append(
             PriceBand(
                 above_input_tokens=start,
                 input=new_input or 0,
                 output=new_output or 0,
                 cached_input=cached,
+                cache_write=written,
             )
         )
     return tuple(bands)

@@ -33,6 +33,8 @@ class PriceBand:
     output: int
     cached_input: int | None = None
     """None means that cached input costs what `input` says."""
+    cache_write: int | None = None
+    """Of input that the provider stores in its cache. None means what `input` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +56,17 @@ class ResolvedPrice:
         """The band of short inputs, which is the one that price tables show."""
         return self.bands[0]
 
-    def cost(self, input_tokens: int, output_tokens: int) -> int:
-        """Returns what a call costs in nano-dollars, with nothing of its input cached."""
+    def band_for(self, input_tokens: int) -> PriceBand:
+        """Returns the prices that apply to a call with so much input."""
         band = self.bands[0]
         for other in self.bands[1:]:
             if input_tokens > other.above_input_tokens:
                 band = other
+        return band
+
+    def cost(self, input_tokens: int, output_tokens: int) -> int:
+        """Returns what a call costs in nano-dollars, with nothing of its input cached."""
+        band = self.band_for(input_tokens)
         return self.per_call + tokens_cost(band.input, band.output, input_tokens, output_tokens)
 
 
@@ -171,11 +178,13 @@ def resolve_prices(
 
 
 def _stated(model: Model, price: Price) -> ResolvedPrice:
-    cached = None if price.cached_input is None else nano_usd(price.cached_input)
     return ResolvedPrice(
         bands=(
             PriceBand(
-                input=nano_usd(price.input), output=nano_usd(price.output), cached_input=cached
+                input=nano_usd(price.input),
+                output=nano_usd(price.output),
+                cached_input=None if price.cached_input is None else nano_usd(price.cached_input),
+                cache_write=None if price.cache_write is None else nano_usd(price.cache_write),
             ),
         ),
         per_call=nano_usd(price.per_call),

@@ -27,8 +27,8 @@ ROUTERLESS_CAUSES: Final = {1: "unavailable", 2: "timeout", 3: "overloaded"}
 
 ASSUMPTION: Final = (
     "The counterfactual is the same call on the baseline model at that model's prices, with the"
-    " same tokens of input, as many of them cached, and the same tokens of output. Nothing is"
-    " claimed for calls without an answer."
+    " same tokens of input, as many of them read from a cache and written to it, and the same"
+    " tokens of output. Nothing is claimed for calls without an answer."
 )
 ATTRIBUTION: Final = (
     "A call counts as a whole, failed attempts included: in the tier that was decided, and at the"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -29,6 +30,28 @@ def test_cached_input_without_a_price_of_its_own_costs_as_much_as_other_input() 
     price = Price(input_nano_usd_per_million=3_000_000, output_nano_usd_per_million=0)
     usage = Usage(input_tokens=100, cached_input_tokens=60)
     assert usage_cost(usage, price) == 300
+
+
+def test_what_a_cache_takes_has_a_price_of_its_own_where_the_model_has_one() -> None:
+    usage = Usage(input_tokens=100, cached_input_tokens=60, cache_write_tokens=30)
+    price = Price(
+        input_nano_usd_per_million=4_000_000,
+        output_nano_usd_per_million=0,
+        cached_input_nano_usd_per_million=1_000_000,
+    )
+    assert usage_cost(usage, price) == 60 * 1 + 40 * 4
+    dearer = replace(price, cache_write_nano_usd_per_million=5_000_000)
+    assert usage_cost(usage, dearer) == 60 * 1 + 30 * 5 + 10 * 4
+
+
+def test_more_tokens_written_than_tokens_are_counted_once() -> None:
+    price = Price(
+        input_nano_usd_per_million=4_000_000,
+        output_nano_usd_per_million=0,
+        cache_write_nano_usd_per_million=5_000_000,
+    )
+    usage = Usage(input_tokens=10, cached_input_tokens=4, cache_write_tokens=1000)
+    assert usage_cost(usage, price) == 4 * 4 + 6 * 5
 
 
 def test_cached_input_that_is_free_costs_nothing() -> None:

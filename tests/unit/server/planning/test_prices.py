@@ -68,11 +68,19 @@ def test_a_stated_price_names_the_file_and_opens_no_list() -> None:
         input=Decimal("0.15"),
         output=Decimal("0.6"),
         cached_input=Decimal("0.075"),
+        cache_write=Decimal("0.1875"),
         per_call=Decimal("0.001"),
     )
     resolved = resolve_prices([make_model(price, PriceSource.FILE)], TODAY, no_list)
     assert resolved.by_model[ModelId("one")] == ResolvedPrice(
-        bands=(PriceBand(input=150_000_000, output=600_000_000, cached_input=75_000_000),),
+        bands=(
+            PriceBand(
+                input=150_000_000,
+                output=600_000_000,
+                cached_input=75_000_000,
+                cache_write=187_500_000,
+            ),
+        ),
         per_call=1_000_000,
         source="models.yaml",
     )
@@ -100,6 +108,8 @@ def test_a_listed_price_says_where_it_is_from_and_of_when() -> None:
     assert price.base.input > 0
     assert price.base.output > price.base.input
     assert price.base.cached_input is not None
+    assert price.base.cache_write is not None
+    assert price.base.cached_input < price.base.input < price.base.cache_write
 
 
 @pytest.mark.parametrize(
@@ -132,6 +142,8 @@ def test_long_input_costs_what_its_band_says_for_all_of_its_tokens() -> None:
     price = GenaiPriceList().find("anthropic", "claude-haiku-5-5", TODAY)
     base, long = price.bands
     assert long.above_input_tokens == 100_000
+    assert None not in {base.cache_write, long.cache_write}
+    assert (long.cache_write or 0) * base.input == (base.cache_write or 0) * long.input
     assert price.cost(100_000, 0) == base.input // 10
     assert price.cost(100_001, 0) == -(-100_001 * long.input // 1_000_000)
 
