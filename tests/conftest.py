@@ -20,6 +20,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from hypothesis import HealthCheck, settings
 
 from tierwise.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tierwise.v1.decision_pb2 import Decision
@@ -29,6 +30,12 @@ from tierwise.v1.routing_service_pb2_grpc import RoutingServiceStub
 from tierwise_server.encoder.onnx_encoder import OnnxEncoder
 from tierwise_server.grpc_api.app import RoutingServer
 from tierwise_server.settings import Settings
+
+# The same examples every time, and no judgement of how long they take: machines are busy.
+settings.register_profile(
+    "tierwise", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tierwise")
 
 REPOSITORY = Path(__file__).parent.parent
 START_TIMEOUT_S = 60

