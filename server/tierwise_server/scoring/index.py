@@ -40,15 +40,12 @@ class FlatIndex:
         # A view of the index's own copy.
         stored = faiss.rev_swig_ptr(self._index.get_xb(), rows.size)
         self._rows: NDArray[np.float32] = stored.reshape(rows.shape)
+        self.dimensions: int = rows.shape[1]
+        """Number of components of a vector."""
 
     def __len__(self) -> int:
         """Returns the number of vectors."""
         return len(self._rows)
-
-    @property
-    def dimensions(self) -> int:
-        """Number of components of a vector."""
-        return int(self._index.d)
 
     def similarities(
         self, vector: NDArray[np.float32], start: int = 0, end: int | None = None
