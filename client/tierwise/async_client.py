@@ -13,7 +13,14 @@ import grpc
 
 from tierwise.answers import Delta
 from tierwise.chat_response import Attempt, ChatResponse
-from tierwise.core import EXPLAIN_TIMEOUT_S, ClientCore, ClientStatus, Prompt, router_address
+from tierwise.core import (
+    EXPLAIN_TIMEOUT_S,
+    ClientCore,
+    ClientStatus,
+    Prompt,
+    provider_settings,
+    router_address,
+)
 from tierwise.decisions import Decision
 from tierwise.errors import ConfigurationError
 from tierwise.execution import chat as scripts
@@ -63,7 +70,7 @@ class AsyncClient:
     ) -> None:
         """Prepares a client, as `Client` does. Nothing is connected yet."""
         self._router = router_address(router)
-        self._providers = dict(providers or {})
+        self._providers = provider_settings(providers)
         self._settings = settings or ClientSettings()
         self._credentials = credentials
         self._tracing = tracing
@@ -109,15 +116,21 @@ class AsyncClient:
     ) -> ChatResponse:
         """Returns an answer, as `Client.chat` does. Checks may be asynchronous."""
         core = self._state()
-        request = core.request(prompt)
-        script = scripts.chat(core.session, request, core.options(options), tuple(validators))
+        request, checks = core.request(prompt), core.validators(validators)
+        script = scripts.chat(core.session, request, core.options(options), checks)
         return await self._run(script)
 
-    def chat_stream(self, prompt: Prompt, options: RoutingOptions | None = None) -> AsyncChatStream:
+    def chat_stream(
+        self,
+        prompt: Prompt,
+        options: RoutingOptions | None = None,
+        *,
+        validators: Sequence[Validator] = (),
+    ) -> AsyncChatStream:
         """Returns an answer piece by piece, as `Client.chat_stream` does."""
         core = self._state()
-        request = core.request(prompt)
-        script = scripts.chat(core.session, request, core.options(options), stream=True)
+        request, checks = core.request(prompt), core.validators(validators)
+        script = scripts.chat(core.session, request, core.options(options), checks, stream=True)
         return AsyncChatStream(script, self._connected)
 
     async def report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tierwise.declared_types import check_types
 from tierwise.errors import InvalidRequestError
 
 
@@ -23,6 +24,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         """Refuses limits that make no sense."""
+        check_types(self, "budget")
         if self.max_cost_nano_usd is not None and self.max_cost_nano_usd < 0:
             raise InvalidRequestError(
                 f"must be 0 or more, not {self.max_cost_nano_usd}", field="budget.max_cost_nano_usd"

@@ -18,6 +18,7 @@ from tierwise.core import (
     ClientCore,
     ClientStatus,
     Prompt,
+    provider_settings,
     router_address,
 )
 from tierwise.decisions import Decision
@@ -79,7 +80,7 @@ class Client:
             ConfigurationError: The address, or a provider, can't be used.
         """
         self._router = router_address(router)
-        self._providers = dict(providers or {})
+        self._providers = provider_settings(providers)
         self._settings = settings or ClientSettings()
         self._credentials = credentials
         self._tracing = tracing
@@ -146,18 +147,26 @@ class Client:
             ChatError: No model answered.
         """
         core, _ = self._state()
-        request = core.request(prompt)
-        script = scripts.chat(core.session, request, core.options(options), tuple(validators))
+        request, checks = core.request(prompt), core.validators(validators)
+        script = scripts.chat(core.session, request, core.options(options), checks)
         return self._run(script)
 
-    def chat_stream(self, prompt: Prompt, options: RoutingOptions | None = None) -> ChatStream:
+    def chat_stream(
+        self,
+        prompt: Prompt,
+        options: RoutingOptions | None = None,
+        *,
+        validators: Sequence[Validator] = (),
+    ) -> ChatStream:
         """Returns an answer piece by piece. Use it in a `with` block, so that it is closed.
 
-        Nothing is sent before the first piece is asked for; what `chat` raises is raised then.
+        Nothing is sent before the first piece is asked for; what `chat` raises is raised then. An
+        answer is checked when it is whole, so one that is rejected was handed over already: the
+        stream ends with a `ChatError`, and no other model is called.
         """
         core, transport = self._state()
-        request = core.request(prompt)
-        script = scripts.chat(core.session, request, core.options(options), stream=True)
+        request, checks = core.request(prompt), core.validators(validators)
+        script = scripts.chat(core.session, request, core.options(options), checks, stream=True)
         return ChatStream(script, Driver(core, transport))
 
     def report(

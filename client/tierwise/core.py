@@ -17,6 +17,7 @@ import httpx
 from tierwise.chat_response import Attempt
 from tierwise.contract import routing_input
 from tierwise.decisions import Decision
+from tierwise.declared_types import check_types
 from tierwise.errors import ConfigurationError, InvalidRequestError
 from tierwise.execution.breaker import Breakers
 from tierwise.execution.escalations import EscalationGuard
@@ -32,6 +33,7 @@ from tierwise.router_link import RouterLink
 from tierwise.routing import RoutingOptions
 from tierwise.settings import ClientSettings
 from tierwise.v1.routing_service_pb2 import ExplainDecisionRequest
+from tierwise.validators import Validator
 
 if TYPE_CHECKING:
     from tierwise.tracing import Tracing
@@ -40,6 +42,11 @@ EXPLAIN_TIMEOUT_S = 10.0
 """Explaining a decision takes many times as long as making it."""
 
 DEFAULT_ROUTER = "localhost:50051"
+
+_GRPC_SCHEMES = frozenset({"dns", "unix", "unix-abstract", "vsock", "ipv4", "ipv6", "xds"})
+"""Of names: https://grpc.github.io/grpc/core/md_doc_naming.html"""
+
+_HIGHEST_PORT = 65535
 
 Prompt = str | Sequence[Message] | ChatRequest
 """What a chat may begin with: a prompt, a conversation, or a whole request."""
@@ -52,6 +59,16 @@ class ClientStatus:
     reporting: ReportingStatus
     routerless_decisions: int
     """Decisions that were made without the router."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reported:
+    """What the caller reports, as `Client.report` takes it."""
+
+    decision: Decision
+    attempts: tuple[Attempt, ...]
+    quality: float | None
+    verdict: Verdict | None
 
 
 class ClientCore:
@@ -68,6 +85,10 @@ class ClientCore:
         settings: ClientSettings,
         tracing: Tracing | None = None,
     ) -> None:
+        if not isinstance(settings, ClientSettings):
+            raise ConfigurationError(
+                f"settings: give ClientSettings, not {type(settings).__name__}"
+            )
         self.process_id = os.getpid()
         self.router = router
         self.credentials = credentials
@@ -110,15 +131,36 @@ class ClientCore:
             request = prompt
         elif isinstance(prompt, str):
             request = ChatRequest(messages=(user(prompt),))
-        else:
+        elif isinstance(prompt, list | tuple):
             request = ChatRequest(messages=tuple(prompt))
+        else:
+            raise InvalidRequestError(
+                f"give text, a list of messages or a ChatRequest, not {type(prompt).__name__}",
+                field="prompt",
+            )
         own = self._settings.instructions
         return replace(request, instructions={**own, **request.instructions}) if own else request
 
     def options(self, options: RoutingOptions | None) -> RoutingOptions:
         """Returns a call's options over those of the client."""
         defaults = self._settings.options
+        if not isinstance(options, RoutingOptions | None):
+            raise InvalidRequestError(
+                f"give RoutingOptions, not {type(options).__name__}", field="options"
+            )
         return defaults if options is None else options.over(defaults)
+
+    def validators(self, validators: Sequence[Validator]) -> tuple[Validator, ...]:
+        """Returns a call's checks."""
+        if not isinstance(validators, Sequence):
+            raise InvalidRequestError("give a list of validators", field="validators")
+        for number, one in enumerate(validators):
+            if not isinstance(one, Validator):
+                raise InvalidRequestError(
+                    "no Validator; make one of a function with validators.custom(name, function)",
+                    field=f"validators[{number}]",
+                )
+        return tuple(validators)
 
     def explain_request(
         self, prompt: Prompt, options: RoutingOptions | None
@@ -139,6 +181,9 @@ class ClientCore:
         verdict: Verdict | None,
     ) -> str:
         """Takes a report of the caller's own for delivery, and returns its id."""
+        check_types(
+            _Reported(decision=decision, attempts=attempts, quality=quality, verdict=verdict)
+        )
         if quality is not None and not 0 <= quality <= 1:
             raise InvalidRequestError(f"must be from 0 to 1, not {quality}", field="quality")
         if not attempts and quality is None and verdict is None:
@@ -179,13 +224,37 @@ def _no_report(_: Outcome) -> None:
     """Takes the place of a reporter where outcomes are not to be reported."""
 
 
+def provider_settings(
+    given: Mapping[str, ProviderSettings] | None,
+) -> dict[str, ProviderSettings]:
+    """Returns a copy of what the caller says of providers.
+
+    Raises:
+        ConfigurationError: It is no mapping.
+    """
+    if not isinstance(given, Mapping | None):
+        raise ConfigurationError("providers: give a mapping of provider ids to ProviderSettings")
+    return dict(given or {})
+
+
 def router_address(given: str | None) -> str:
     """Returns the router's address: as given, else from `TIERWISE_SERVER`, else local.
 
     Raises:
         ConfigurationError: It has no port.
     """
-    address = given or os.environ.get("TIERWISE_SERVER") or DEFAULT_ROUTER
-    if ":" not in address:
+    address = str(given or "") or os.environ.get("TIERWISE_SERVER") or DEFAULT_ROUTER
+    if not (_by_scheme(address) or _has_port(address)):
         raise ConfigurationError(f"router {address!r}: say HOST:PORT")
     return address
+
+
+def _by_scheme(address: str) -> bool:
+    """Returns whether gRPC is told how to find the router, not only where."""
+    return address.partition(":")[0] in _GRPC_SCHEMES
+
+
+def _has_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) <= _HIGHEST_PORT
+    return bool(host) and "/" not in host and is_port

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from tierwise.chat_response import Attempt
 from tierwise.decisions import Decision
+from tierwise.declared_types import check_types
 from tierwise.error_class import ErrorClass
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,10 @@ class Hooks:
     on_attempt: Callable[[AttemptEvent], object] | None = None
     on_outcome: Callable[[OutcomeEvent], object] | None = None
     on_router_outage: Callable[[RouterOutageEvent], object] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what is no function."""
+        check_types(self, "hooks")
 
 
 def notify(hook: Callable[[E], object] | None, event: E) -> None:

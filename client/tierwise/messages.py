@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from tierwise.declared_types import check_types
 from tierwise.errors import InvalidRequestError
 
 
@@ -48,6 +49,7 @@ class Image:
         """Refuses an image that is given twice, not at all, or without its type."""
         if (self.url is None) == (self.data is None):
             raise InvalidRequestError("give an image either `url` or `data`", field="image")
+        check_types(self, "image")
         if self.data is not None and not self.media_type:
             raise InvalidRequestError(
                 "an image's bytes need their media type, such as image/png",

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tierwise.declared_types import check_types
 from tierwise.errors import InvalidRequestError
 from tierwise.field_checks import check_text, check_token_count
 from tierwise.messages import (
@@ -25,6 +26,7 @@ from tierwise.messages import (
 
 _SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SCHEMA_TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
+_OWN_FIELDS = frozenset({"model", "stream"})
 _DEEPEST_SCHEMA = 64
 _HIGHEST_TEMPERATURE = 2.0
 
@@ -35,6 +37,7 @@ def check_request(request: ChatRequest) -> None:
     Raises:
         InvalidRequestError: It is wrong in itself; `field` says where.
     """
+    check_types(request)
     _check_messages(request.messages)
     for model_id, instructions in request.instructions.items():
         check_text(instructions, f"instructions[{model_id!r}]")
@@ -43,7 +46,7 @@ def check_request(request: ChatRequest) -> None:
         _check_answer_schema(request.answer_format)
     _check_sampling(request)
     for provider_id, extras in request.extras.items():
-        _check_json(extras, f"extras[{provider_id!r}]")
+        _check_extras(extras, f"extras[{provider_id!r}]")
 
 
 def _check_messages(messages: tuple[Message, ...]) -> None:
@@ -101,6 +104,7 @@ def _calls_of(message: Message, path: str) -> dict[str, str]:
 
 
 def _check_call(call: ToolCall, path: str) -> None:
+    check_types(call, path)
     for name, value in (("id", call.id), ("name", call.name)):
         if not value:
             raise InvalidRequestError("it is empty", field=f"{path}.{name}")
@@ -114,19 +118,15 @@ def _check_call(call: ToolCall, path: str) -> None:
 
 
 def _check_content(message: Message, path: str) -> None:
-    if not isinstance(message.role, Role):
-        raise InvalidRequestError("give a Role", field=f"{path}.role")
-    if not isinstance(message.content, str | tuple):
-        raise InvalidRequestError("give text or a tuple of Text and Image", field=f"{path}.content")
+    check_types(message, path)
     if isinstance(message.content, str):
         check_text(message.content, f"{path}.content")
         return
     for number, part in enumerate(message.content):
         where = f"{path}.content[{number}]"
+        check_types(part, where)
         if isinstance(part, Text):
             check_text(part.text, f"{where}.text")
-        elif not isinstance(part, Image):
-            raise InvalidRequestError("give a Text or an Image", field=where)
 
 
 def _says_something(message: Message) -> bool:
@@ -149,6 +149,7 @@ def _check_tools(request: ChatRequest) -> None:
 
 
 def _check_tool(tool: Tool, path: str) -> None:
+    check_types(tool, path)
     if not tool.name:
         raise InvalidRequestError("it is empty", field=f"{path}.name")
     check_text(tool.name, f"{path}.name")
@@ -160,6 +161,7 @@ def _check_tool(tool: Tool, path: str) -> None:
 
 
 def _check_answer_schema(form: JsonSchema) -> None:
+    check_types(form, "answer_format")
     if not _SCHEMA_NAME.fullmatch(form.name):
         raise InvalidRequestError(
             "it must be 1 to 64 letters, digits, `_` and `-`", field="answer_format.name"
@@ -217,6 +219,14 @@ def _check_json(value: object, path: str) -> None:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
         raise InvalidRequestError("it can't be written as JSON", field=path) from None
+
+
+def _check_extras(extras: Mapping[str, Any], path: str) -> None:
+    for name in extras:
+        if name in _OWN_FIELDS:
+            # Another model would answer than the one that is planned, paid for and reported.
+            raise InvalidRequestError("it is said by the plan alone", field=f"{path}[{name!r}]")
+    _check_json(extras, path)
 
 
 def _check_sampling(request: ChatRequest) -> None:

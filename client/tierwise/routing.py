@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any
 
 from tierwise.decisions import Capability
+from tierwise.declared_types import check_types
 from tierwise.errors import InvalidRequestError
 from tierwise.field_checks import check_text, check_token_count
 
@@ -81,6 +82,7 @@ class RoutingOptions:
 
     def __post_init__(self) -> None:
         """Refuses what no router could make sense of."""
+        check_types(self)
         if self.tier and self.model:
             raise InvalidRequestError("pin a tier or a model, not both", field="tier")
         ceiling, expected = self.cost_ceiling_nano_usd, self.expected_output_tokens

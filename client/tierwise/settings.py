@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tierwise.budget import Budget
-from tierwise.decisions import Model
+from tierwise.decisions import Model, Price
+from tierwise.declared_types import check_types
 from tierwise.errors import InvalidRequestError
 from tierwise.hooks import Hooks
 from tierwise.routing import RoutingOptions
@@ -23,6 +25,25 @@ class RouterlessDefaults:
     models: tuple[Model, ...] = ()
     """Models to call, in order, when no plan was seen yet that keeps the request's limits. The
     first that keeps them is called; the others stand in for it after transient failures."""
+
+    def __post_init__(self) -> None:
+        """Refuses models that no router would have in its catalog."""
+        check_types(self, "routerless")
+        for number, model in enumerate(self.models):
+            path = f"routerless.models[{number}]"
+            check_types(model, path)
+            if model.price is not None:
+                _check_price(model.price, f"{path}.price")
+
+
+def _check_price(price: Price, path: str) -> None:
+    check_types(price, path)
+    for one in fields(price):
+        amount = getattr(price, one.name)
+        if amount is not None and amount < 0:
+            raise InvalidRequestError(
+                f"must be 0 or more, not {amount}", field=f"{path}.{one.name}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +77,14 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         """Refuses times that make no sense."""
+        check_types(self)
         for name in ("router_timeout_s", "chat_timeout_s", "call_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise InvalidRequestError(f"must be above 0, not {getattr(self, name)}", field=name)
-        for name in ("first_wait_s", "longest_wait_s"):
-            if not getattr(self, name) >= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InvalidRequestError(
-                    f"must be 0 or more, not {getattr(self, name)}", field=name
+                    f"must be above 0 and finite, not {getattr(self, name)}", field=name
+                )
+        for name in ("first_wait_s", "longest_wait_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidRequestError(
+                    f"must be 0 or more and finite, not {getattr(self, name)}", field=name
                 )

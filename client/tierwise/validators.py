@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tierwise.answers import Answer
+from tierwise.declared_types import check_types
 from tierwise.errors import ConfigurationError, InvalidRequestError
+
+MAX_NAME_CHARACTERS: Final = 100
 
 CheckResult = bool | str | None
 """What a check returns: False, or a text that says what is wrong, rejects the answer."""
@@ -39,6 +42,14 @@ class Validator:
     check: Checking
     needs_logprobs: bool = False
     """Whether it can only judge answers to a request with `logprobs`."""
+
+    def __post_init__(self) -> None:
+        """Refuses what is no check, or has no name to tell it by."""
+        check_types(self, "validator")
+        if not 1 <= len(self.name) <= MAX_NAME_CHARACTERS:
+            raise InvalidRequestError(
+                f"must have from 1 to {MAX_NAME_CHARACTERS} characters", field="validator.name"
+            )
 
 
 def custom(name: str, check: Checking) -> Validator:

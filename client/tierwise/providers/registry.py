@@ -46,6 +46,9 @@ class ProviderRegistry:
 
     def __init__(self, settings: Mapping[str, ProviderSettings]) -> None:
         for provider_id, one in settings.items():
+            if not isinstance(one, ProviderSettings):
+                # Not even its type's name: a key in its place would be shown by nothing here.
+                raise ConfigurationError(f"providers[{provider_id!r}]: give a ProviderSettings")
             if provider_id not in KNOWN and not one.base_url:
                 raise ConfigurationError(
                     f"providers[{provider_id!r}]: an unknown provider needs a base_url; known are"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
 
 import pytest
+from tests.conftest import LIKE
 from tests.integration.client.conftest import World
 
 from tierwise import (
     AsyncClient,
     ChatError,
     Client,
+    Delta,
     ErrorClass,
     Hooks,
     OutcomeEvent,
@@ -19,6 +22,7 @@ from tierwise import (
     TextDelta,
 )
 from tierwise.testing import CallEnding, Reply
+from tierwise.validators import custom
 
 KINDS = ["blocking", "asynchronous"]
 
@@ -54,6 +58,40 @@ async def test_a_stream_that_does_not_begin_within_the_deadline_is_ended(
     assert caught.value.attempts[0].duration_s < 15.0, "it waited for the call's own limit"
     (call,) = world.providers.calls
     assert await asyncio.to_thread(call.wait, 20.0) is CallEnding.LEFT_BY_CLIENT
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_streamed_answer_that_is_rejected_is_an_error_and_goes_to_no_other_model(
+    world: World, kind: str
+) -> None:
+    world.providers.script("openai", Reply.text("too long"))
+    checks = [custom("short", lambda answer: len(answer.text) < 5)]
+    pieces: list[Delta] = []
+    if kind == "blocking":
+        with (
+            world.client() as client,
+            client.chat_stream(LIKE["budget"], validators=checks) as stream,
+            pytest.raises(ChatError) as caught,
+        ):
+            pieces.extend(stream)
+    else:
+        async with (
+            world.async_client() as other,
+            other.chat_stream(LIKE["budget"], validators=checks) as pieces_of,
+        ):
+            with pytest.raises(ChatError) as caught:
+                await _extend(pieces, pieces_of)
+    assert "".join(one.text for one in pieces if isinstance(one, TextDelta)) == "too long"
+    assert caught.value.error_class is ErrorClass.REJECTED_BY_VALIDATOR
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "too long"
+    assert caught.value.attempts[0].validator == "short"
+    assert len(world.providers.calls) == 1
+
+
+async def _extend(pieces: list[Delta], stream: AsyncIterator[Delta]) -> None:
+    async for one in stream:
+        pieces.append(one)
 
 
 def abandoned(world: World, client: Client) -> None:

@@ -22,10 +22,12 @@ from tierwise import (
     ClientSettings,
     ConfigurationError,
     ErrorClass,
+    Hooks,
     Image,
     InvalidRequestError,
     Message,
     Model,
+    Price,
     ProviderSettings,
     Role,
     RouterlessDefaults,
@@ -37,7 +39,7 @@ from tierwise import (
     user,
 )
 from tierwise.testing import Reply
-from tierwise.validators import min_mean_logprob
+from tierwise.validators import custom, min_mean_logprob
 
 NOBODY = "127.0.0.1:1"
 """Where no router listens."""
@@ -55,6 +57,13 @@ def request(*messages: Message, **fields: Any) -> ChatRequest:  # noqa: ANN401 -
 def tool(parameters: object) -> ChatRequest:
     return request(tools=(Tool(name="look", parameters=parameters),))  # type: ignore[arg-type]
 
+
+FREE = Model(
+    model_id="m",
+    provider_id="openai",
+    upstream_name="m-1",
+    price=Price(input_nano_usd_per_million=0, output_nano_usd_per_million=0, call_nano_usd=-1),
+)
 
 # Bad input ----------------------------------------------------------------------------------------
 
@@ -77,6 +86,27 @@ BAD_REQUESTS = [
     (request(temperature=math.nan), "temperature"),
     (request(max_output_tokens=-1), "max_output_tokens"),
     (request(max_output_tokens=2**70), "max_output_tokens"),
+    # What types forbid, and programs that check none do all the same.
+    (3, "prompt"),
+    (b"Hello?", "prompt"),
+    (user("a"), "prompt"),
+    ([{"role": "user", "content": "a"}], "messages[0]"),
+    (ChatRequest(messages="a"), "messages"),  # type: ignore[arg-type]
+    ([user("a"), Message(role=Role.ASSISTANT, tool_calls=({},))], "messages[1].tool_calls[0]"),  # type: ignore[arg-type]
+    (request(user("a", 3)), "messages[0].content[1]"),  # type: ignore[arg-type]
+    (request(tools=({"name": "look"},)), "tools[0]"),
+    (request(tools=(Tool(name=7),)), "tools[0].name"),  # type: ignore[arg-type]
+    (request(tool_choice="auto"), "tool_choice"),
+    (request(answer_format="json"), "answer_format"),
+    (request(temperature="1"), "temperature"),
+    (request(max_output_tokens=1.5), "max_output_tokens"),
+    (request(seed="1"), "seed"),
+    (request(stop="END"), "stop"),
+    (request(instructions="be brief"), "instructions"),
+    (request(extras={"openai": ["x"]}), "extras['openai']"),
+    # Another model would answer than the one that is planned, paid for and reported.
+    (request(extras={"openai": {"model": "gpt-dearest"}}), "extras['openai']['model']"),
+    (request(extras={"openai": {"stream": True}}), "extras['openai']['stream']"),
 ]
 
 
@@ -143,6 +173,44 @@ def test_what_the_provider_would_refuse_is_named_before_the_call(
     assert world.providers.calls == ()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"options": {"tier": "mid"}}, "options"),
+        ({"validators": [lambda _: True]}, "validators[0]"),
+        ({"validators": custom("good", lambda _: True)}, "validators"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wrong_argument_is_named(
+    world: World, arguments: dict[str, Any], field: str, stream: bool
+) -> None:
+    with world.client() as client, pytest.raises(InvalidRequestError) as caught:
+        (client.chat_stream if stream else client.chat)("Hello?", **arguments)
+    assert caught.value.field == field
+    assert world.providers.calls == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"decision": "an-id", "quality": 1}, "decision"),
+        ({"quality": "good"}, "quality"),
+        ({"verdict": "good"}, "verdict"),
+        ({"attempts": [1]}, "attempts[0]"),
+        ({"quality": 1.5}, "quality"),
+        ({}, "attempts"),
+    ],
+)
+def test_a_wrong_report_is_named(world: World, arguments: dict[str, Any], field: str) -> None:
+    with world.client() as client:
+        decision = client.route(LIKE["budget"])
+        with pytest.raises(InvalidRequestError) as caught:
+            client.report(**{"decision": decision, **arguments})
+        assert caught.value.field == field
+        assert client.status.reporting.pending == 0
+
+
 def test_a_validator_without_what_it_needs_is_named(world: World) -> None:
     with world.client() as client, pytest.raises(InvalidRequestError) as caught:
         client.chat("Hello?", validators=[min_mean_logprob(-1)])
@@ -165,6 +233,22 @@ def test_a_validator_without_what_it_needs_is_named(world: World) -> None:
         (lambda: RoutingOptions(cost_quality_dial=math.nan), "cost_quality_dial"),
         (lambda: RoutingOptions(tier="mid", model="gpt-small"), "tier"),
         (Image, "image"),
+        (lambda: Image(data="text", media_type="image/png"), "image.data"),  # type: ignore[arg-type]
+        (lambda: Budget(max_cost_nano_usd=0.1), "budget.max_cost_nano_usd"),  # type: ignore[arg-type]
+        (lambda: ClientSettings(chat_timeout_s=math.inf), "chat_timeout_s"),
+        (lambda: ClientSettings(budget=0.1), "budget"),  # type: ignore[arg-type]
+        (lambda: ClientSettings(spool_path="spool.db"), "spool_path"),  # type: ignore[arg-type]
+        (lambda: Hooks(on_attempt=3), "hooks.on_attempt"),  # type: ignore[arg-type]
+        (lambda: RouterlessDefaults(models=("gpt",)), "routerless.models[0]"),  # type: ignore[arg-type]
+        (lambda: RouterlessDefaults(models=(FREE,)), "routerless.models[0].price.call_nano_usd"),
+        (lambda: RoutingOptions(allowed_providers="openai"), "allowed_providers"),  # type: ignore[arg-type]
+        (lambda: RoutingOptions(required_quality="high"), "required_quality"),  # type: ignore[arg-type]
+        (lambda: RoutingOptions(required_capabilities={"tools"}), "required_capabilities"),  # type: ignore[arg-type]
+        (lambda: RoutingOptions(cost_ceiling_nano_usd=0.5), "cost_ceiling_nano_usd"),  # type: ignore[arg-type]
+        (lambda: RoutingOptions(keep_nothing="no"), "keep_nothing"),  # type: ignore[arg-type]
+        (lambda: custom("", lambda _: True), "validator.name"),
+        (lambda: custom("a" * 101, lambda _: True), "validator.name"),
+        (lambda: custom("good", True), "validator.check"),  # type: ignore[arg-type]
     ],
 )
 def test_limits_that_make_no_sense_are_named(make: Callable[[], object], field: str) -> None:
@@ -196,6 +280,8 @@ def test_options_that_no_message_can_hold_are_named(world: World, options: dict[
     assert world.providers.calls == ()
 
 
+SECRET = "sk-in-the-wrong-place"  # noqa: S105 - a made-up one
+
 # Set-up -------------------------------------------------------------------------------------------
 
 
@@ -207,6 +293,31 @@ def routerless(model: Model, **providers: ProviderSettings) -> Client:
 
 def model_of(provider: str) -> Model:
     return Model(model_id="one", provider_id=provider, upstream_name="one-1")
+
+
+@pytest.mark.parametrize(
+    "router", ["localhost", "http://localhost:50051", "localhost:port", "localhost:99999", ":1", 7]
+)
+def test_an_address_that_no_channel_can_be_made_to_is_named(router: Any) -> None:  # noqa: ANN401 - also what types forbid
+    with pytest.raises(ConfigurationError, match="say HOST:PORT"):
+        Client(router)
+
+
+@pytest.mark.parametrize(
+    "router", ["localhost:1", "[::1]:50051", "dns:///router:50051", "unix:/run/tierwise.sock"]
+)
+def test_every_kind_of_address_of_grpc_is_taken(router: str) -> None:
+    Client(router).close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"providers": {"openai": SECRET}}, {"providers": [SECRET]}, {"settings": {"budget": 1}}],
+)
+def test_a_set_up_that_is_none_is_named_without_what_it_holds(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^(providers|settings)") as caught:
+        Client(NOBODY, **arguments)
+    assert SECRET not in str(caught.value)
 
 
 def test_an_unknown_provider_is_named() -> None:
