@@ -17,12 +17,16 @@ from tierwise_server.catalog.rules import Rule
 from tierwise_server.deciding.decide import (
     Opening,
     close_decision,
+    learned_outcome,
     rule_holds,
     semantic_outcome,
     tier_scores,
 )
 from tierwise_server.deciding.decision import Verdict
+from tierwise_server.deciding.learned import leaned_bar, other_bars
 from tierwise_server.deciding.semantic import leaned_threshold
+from tierwise_server.learned import EvidenceMatch
+from tierwise_server.learning import Prediction
 from tierwise_server.scoring import Lead, Phrases
 from tierwise_server.snapshot import Snapshot, fit_catalog
 
@@ -82,6 +86,19 @@ class Flip:
     """Threshold of the best task from which on the decision is another."""
     without: tuple[UtteranceMatch, ...] = ()
     """Utterances without which the decision is another."""
+    bar: float | None = None
+    """Quality bar of the catalog from which on the decision is another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceShowing:
+    """What the evidence says."""
+
+    predictions: tuple[Prediction, ...]
+    """Of each tier, cheapest first; empty where too little lies near the prompt."""
+    bar: float
+    """What a lower bound has to reach, with the request's dial applied."""
+    nearest: tuple[EvidenceMatch, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +109,8 @@ class Explanation:
     tasks: tuple[TaskShowing, ...] = ()
     rules: tuple[RuleShowing, ...] = ()
     flips: tuple[Flip, ...] = ()
+    evidence: EvidenceShowing | None = None
+    """None where there is none, or the prompt has no vector."""
 
 
 def explain(
@@ -102,19 +121,63 @@ def explain(
     vector: NDArray[np.float32] | None,
     phrases: Phrases,
     leads: Sequence[Lead] | None,
+    predictions: Sequence[Prediction] = (),
     task_limit: int,
 ) -> Explanation:
     """Returns what a verdict rests on. Blocking; fits the scorer up to five times."""
     rules = tuple(_rules(snapshot, opening, verdict))
     if vector is None or leads is None:
         return Explanation(rules=rules)
-    evidence = _Evidence(snapshot, opening, verdict, (vector, phrases), leads)
-    return Explanation(
-        tiers=evidence.tiers(),
-        tasks=evidence.tasks(task_limit),
-        rules=rules,
-        flips=tuple(evidence.flips()),
+    comparison = _Comparison(snapshot, opening, verdict, (vector, phrases), leads)
+    # Where evidence decided, utterances did not, so nothing of theirs would flip it.
+    flips = (
+        _bar_flips(snapshot, opening, verdict, leads, predictions)
+        if predictions
+        else comparison.flips()
     )
+    return Explanation(
+        tiers=comparison.tiers(),
+        tasks=comparison.tasks(task_limit),
+        rules=rules,
+        flips=tuple(flips),
+        evidence=_evidence(snapshot, opening, vector, predictions),
+    )
+
+
+def _evidence(
+    snapshot: Snapshot,
+    opening: Opening,
+    vector: NDArray[np.float32],
+    predictions: Sequence[Prediction],
+) -> EvidenceShowing | None:
+    if not snapshot.catalog.evidence:
+        return None
+    return EvidenceShowing(
+        predictions=tuple(predictions),
+        bar=leaned_bar(snapshot.catalog.learned.bar, opening.request.dial),
+        nearest=snapshot.learned.nearest(vector, NEAREST_SHOWN),
+    )
+
+
+def _bar_flips(
+    snapshot: Snapshot,
+    opening: Opening,
+    verdict: Verdict,
+    leads: Sequence[Lead],
+    predictions: Sequence[Prediction],
+) -> Iterator[Flip]:
+    """Yields the bars at which evidence leads to another tier, the lower one first."""
+    catalog = snapshot.catalog
+    outcome = learned_outcome(catalog, opening.request, predictions)
+    lean = outcome.bar - catalog.learned.bar
+    cheaper, dearer = other_bars(outcome)
+    for edge, moved in ((cheaper, 0.0), (dearer, 1e-6)):
+        if edge is None or not 0.0 <= edge - lean <= 1.0:
+            continue
+        settings = replace(catalog.learned, bar=edge - lean + moved)
+        flipped = close_decision(replace(catalog, learned=settings), opening, leads, predictions)
+        if flipped.tier.id != verdict.tier.id:
+            yield Flip(verdict=flipped, bar=edge - lean)
 
 
 def _rules(snapshot: Snapshot, opening: Opening, verdict: Verdict) -> Iterator[RuleShowing]:
@@ -129,7 +192,7 @@ def _rules(snapshot: Snapshot, opening: Opening, verdict: Verdict) -> Iterator[R
                 decided = decided or (override and rule.then.has_target)
 
 
-class _Evidence:
+class _Comparison:
     """The comparison of one prompt with the utterances of one snapshot."""
 
     def __init__(

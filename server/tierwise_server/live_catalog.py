@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tierwise_server.catalog.evidence_files import EvidenceReadings
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault
 from tierwise_server.catalog.loader import (
     CatalogFiles,
@@ -26,7 +27,13 @@ from tierwise_server.catalog.loader import (
     parse_catalog,
     read_catalog_files,
 )
-from tierwise_server.snapshot import Snapshot, build_snapshot, embedded_texts
+from tierwise_server.learned import Learned
+from tierwise_server.snapshot import (
+    Snapshot,
+    build_snapshot,
+    embedded_texts,
+    evidence_texts,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +88,24 @@ class LiveCatalog:
     Belongs to one event loop.
     """
 
-    def __init__(self, name: str, folder: Path, *, embed: EmbedUtterances, encoder_id: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        embed: EmbedUtterances,
+        encoder_id: str,
+        embed_evidence: EmbedUtterances | None = None,
+    ) -> None:
         """Loads the folder, blocking.
+
+        Args:
+            name: Of the catalog.
+            folder: With its files.
+            embed: Embeds utterances.
+            encoder_id: The encoder that does so.
+            embed_evidence: Embeds the prompts of evidence, which are many and change at other
+                times; by default `embed`.
 
         Raises:
             CatalogInvalidError: With every fault of the files.
@@ -90,11 +113,14 @@ class LiveCatalog:
         self.name = name
         self.folder = folder
         self._embed = embed
+        self._embed_evidence = embed_evidence or embed
         self._encoder_id = encoder_id
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"reload-{name}")
         self._listeners: list[CheckListener] = []
         self._documents: Documents = {}
+        self._evidence: EvidenceReadings = {}
+        self._learned: Learned | None = None
         files = read_catalog_files(folder)
         self._snapshot = self._build(files)
         self._served_hash = files.content_hash
@@ -197,9 +223,18 @@ class LiveCatalog:
         self._status = CatalogStatus(check_time=now, faults=tuple(faults))
 
     def _build(self, files: CatalogFiles) -> Snapshot:
-        catalog = parse_catalog(files, self._documents)
+        catalog = parse_catalog(files, self._documents, self._evidence)
         vectors = self._embed(embedded_texts(catalog))
-        return build_snapshot(catalog, vectors, self._encoder_id)
+        prompts = evidence_texts(catalog)
+        snapshot = build_snapshot(
+            catalog,
+            vectors,
+            self._encoder_id,
+            evidence_vectors=self._embed_evidence(prompts) if prompts else None,
+            before=self._learned,
+        )
+        self._learned = snapshot.learned
+        return snapshot
 
     async def _off_loop(self, work: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

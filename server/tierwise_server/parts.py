@@ -78,13 +78,20 @@ def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settin
     Raises:
         ServeError: Its files are faulty.
     """
-    store = UtteranceStore(Path(settings.cache_path) / "vectors" / name, encoder.encoder_id)
+    stores = Path(settings.cache_path) / "vectors" / name
+    embed, embed_evidence = (
+        UtteranceEmbedder(
+            UtteranceStore(folder, encoder.encoder_id), encoder, threads=settings.lane_count
+        ).embed
+        for folder in (stores, stores / "evidence")
+    )
     try:
         live = LiveCatalog(
             name,
             folder,
-            embed=UtteranceEmbedder(store, encoder, threads=settings.lane_count).embed,
+            embed=embed,
             encoder_id=encoder.encoder_id,
+            embed_evidence=embed_evidence,
         )
     except CatalogInvalidError as error:
         count = len(error.faults)

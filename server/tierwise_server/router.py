@@ -30,6 +30,7 @@ from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.explaining import explain
 from tierwise_server.fleet.monitor import FleetMonitor
+from tierwise_server.learning import Prediction
 from tierwise_server.live_catalog import LiveCatalog, RevisionMismatchError
 from tierwise_server.planning.choice import ModelChoice, explain_drops, plan_models
 from tierwise_server.routing import Explained, Known, Query, Routed, SentVector, Timings
@@ -243,6 +244,7 @@ class Router:
                 vector=routed.vector,
                 phrases=routed.phrases,
                 leads=routed.leads,
+                predictions=routed.predictions,
                 task_limit=task_limit,
             ),
         )
@@ -305,8 +307,9 @@ class Router:
         standing = self._spending.standing(catalog, caller)
         scoring_started = time.perf_counter()
         leads = embedded.known.leads_by(snapshot.scorer) if embedded is not None else None
+        predictions = _predictions(snapshot, opening, embedded)
         scored = time.perf_counter()
-        verdict = close_decision(snapshot.catalog, opening, leads)
+        verdict = close_decision(snapshot.catalog, opening, leads, predictions)
         if standing.is_limited:
             self._spending.note(catalog, standing)
             has_unpriced = bool(snapshot.models.unpriced.any())
@@ -330,6 +333,7 @@ class Router:
             verdict=verdict,
             choice=choice,
             leads=leads,
+            predictions=predictions,
             vector=embedded.known.vector if embedded is not None else None,
             phrases=embedded.known.phrases if embedded is not None else NO_PHRASES,
             timings=Timings(
@@ -381,6 +385,17 @@ class Router:
             encoding_s=encoding.encode_s,
             respelt=respelt,
         )
+
+
+def _predictions(
+    snapshot: Snapshot, opening: Opening, embedded: _Embedded | None
+) -> tuple[Prediction, ...]:
+    """Returns what the evidence lets expect of each tier; nothing where there is too little."""
+    if embedded is None or snapshot.learned.predictor is None:
+        return ()
+    request = opening.request
+    text = request.text if request.text_given else None
+    return snapshot.learned.predictions(embedded.known.vector, text)
 
 
 def _without_text(routed: Routed) -> Routed:

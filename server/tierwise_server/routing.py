@@ -11,6 +11,7 @@ from tierwise_server.deciding.decide import Opening
 from tierwise_server.deciding.decision import Verdict
 from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.explaining import Explanation
+from tierwise_server.learning import Prediction
 from tierwise_server.planning.choice import ModelChoice
 from tierwise_server.planning.errors import DroppedModel
 from tierwise_server.planning.fleet import FleetView
@@ -65,6 +66,8 @@ class Routed:
     """The model and the plan; None where the catalog has no models."""
     leads: tuple[Lead, ...] | None
     """Each tier's best task; None where the prompt was not compared with utterances."""
+    predictions: tuple[Prediction, ...]
+    """What the evidence lets expect of each tier; empty where it is not enough."""
     vector: NDArray[np.float32] | None
     """The prompt's vector; None where it was not embedded."""
     phrases: Phrases
@@ -87,6 +90,7 @@ class Routed:
             verdict=self.verdict,
             choice=self.choice,
             leads=self.leads,
+            predictions=self.predictions,
             vector=self.vector,
             phrases=self.phrases,
             timings=timings,

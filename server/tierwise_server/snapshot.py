@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault, FaultRule
 from tierwise_server.catalog.model import Catalog
+from tierwise_server.deciding.deciding_text import of_prompt
+from tierwise_server.learned import Learned, learn
 from tierwise_server.planning.prices import PriceFault, resolve_prices
 from tierwise_server.planning.registry import ModelRegistry, build_registry
 from tierwise_server.scoring import (
@@ -40,6 +42,8 @@ class Snapshot:
     scorer: Scorer
     spelling: Spelling
     """The words of the utterances, by which prompts are put right before they are embedded."""
+    learned: Learned
+    """What the evidence teaches."""
     models: ModelRegistry
     """The models with the prices of the day on which the snapshot was built."""
     encoder_id: str
@@ -54,13 +58,28 @@ def embedded_texts(catalog: Catalog) -> list[str]:
     return [one.text for one in (*catalog.utterances, *catalog.background_utterances)]
 
 
-def build_snapshot(catalog: Catalog, vectors: NDArray[np.float32], encoder_id: str) -> Snapshot:
-    """Prices the models, fits the scorer and returns the snapshot.
+def evidence_texts(catalog: Catalog) -> list[str]:
+    """Returns what stands for the evidence's prompts before the encoder, in no order."""
+    prompts = dict.fromkeys(row.prompt for row in catalog.evidence if row.prompt)
+    return list(dict.fromkeys(of_prompt(one).embedded_text for one in prompts))
+
+
+def build_snapshot(
+    catalog: Catalog,
+    vectors: NDArray[np.float32],
+    encoder_id: str,
+    *,
+    evidence_vectors: NDArray[np.float32] | None = None,
+    before: Learned | None = None,
+) -> Snapshot:
+    """Prices the models, fits the scorer, learns from the evidence and returns the snapshot.
 
     Args:
         catalog: The catalog.
         vectors: Unit vector of each text of `embedded_texts`.
         encoder_id: The encoder that they come from.
+        evidence_vectors: Unit vector of each text of `evidence_texts`; None when it has none.
+        before: What an earlier snapshot learned, to be taken over when nothing changed.
 
     Raises:
         CatalogInvalidError: A model has no price and does not say that it is unknown.
@@ -69,7 +88,18 @@ def build_snapshot(catalog: Catalog, vectors: NDArray[np.float32], encoder_id: s
     models = price_models(catalog, now.date())
     phrases = tuple(map(phrases_of, embedded_texts(catalog)))
     scorer = fit_catalog(catalog, vectors, phrases)
-    parts = (catalog.content_revision, encoder_id, scorer.scorer_id, models.revision)
+    learned = learn(
+        catalog,
+        {}
+        if evidence_vectors is None
+        else dict(zip(evidence_texts(catalog), evidence_vectors, strict=True)),
+        encoder_id=encoder_id,
+        dimensions=vectors.shape[1],
+        before=before,
+    )
+    parts = [catalog.content_revision, encoder_id, scorer.scorer_id, models.revision]
+    if learned.predictor is not None:
+        parts.append(learned.predictor.parameters.predictor_id)
     content = "\0".join(parts)
     return Snapshot(
         catalog=catalog,
@@ -77,6 +107,7 @@ def build_snapshot(catalog: Catalog, vectors: NDArray[np.float32], encoder_id: s
         phrases=phrases,
         scorer=scorer,
         spelling=Spelling.of(embedded_texts(catalog)),
+        learned=learned,
         models=models,
         encoder_id=encoder_id,
         revision=hashlib.sha256(content.encode()).hexdigest()[:REVISION_DIGITS],

@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from tierwise.v1.decision_pb2 import Decision, DecisionKind, PlanStepKind
 from tierwise.v1.error_class_pb2 import ErrorClass
+from tierwise.v1.evidence_pb2 import EvidenceShowing
 from tierwise.v1.explanation_pb2 import Explanation, Flip, UtteranceMatch
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def explanation_lines(explanation: Explanation) -> Iterator[str]:
             f" of {task.score_threshold:.3f}, similarity {task.similarity:.3f}"
         )
         yield from (f"              {_match(match)}" for match in task.utterance_matches)
+    if explanation.HasField("evidence"):
+        yield from _evidence_lines(explanation.evidence)
     for rule in explanation.rules:
         layer = "override" if rule.override else "default"
         yield (
@@ -107,6 +110,22 @@ def explanation_lines(explanation: Explanation) -> Iterator[str]:
         yield f"dropped     {model.model_id}: {model.constraint}: {model.description}"
     for flip in explanation.flips:
         yield from _flip_lines(flip, explanation)
+
+
+def _evidence_lines(evidence: EvidenceShowing) -> Iterator[str]:
+    for one in evidence.predictions:
+        yield (
+            f"expected    {one.tier_id:<12} quality {one.quality:.3f}, between"
+            f" {one.lower_bound:.3f} and {one.upper_bound:.3f}, against a bar of"
+            f" {evidence.quality_bar:.3f}"
+        )
+    for match in evidence.evidence_matches:
+        labels = ", ".join(
+            f"{one.model_id or one.tier_id} {one.quality:.2f} ({one.source_file}:{one.source_line})"
+            for one in match.labels
+        )
+        yield f"              {match.similarity:.3f}  {labels}  {match.prompt}".rstrip()
+    yield f"evidence    {evidence.status.description}"
 
 
 def _match(match: UtteranceMatch) -> str:
@@ -120,6 +139,9 @@ def _flip_lines(flip: Flip, explanation: Explanation) -> Iterator[str]:
         best = explanation.tiers[0]
         side = "above" if best.score >= best.score_threshold else "below"
         yield f"would flip  to {target} with a threshold {side} {flip.threshold:.3f}"
+        return
+    if flip.HasField("quality_bar"):
+        yield f"would flip  to {target} with a quality bar of about {flip.quality_bar:.3f}"
         return
     matches = flip.utterance_removal.utterance_matches
     yield f"would flip  to {target} without the nearest {len(matches)} utterances:"

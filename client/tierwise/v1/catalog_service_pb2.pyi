@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tierwise.v1 import evidence_pb2 as _evidence_pb2
 from tierwise.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
@@ -320,6 +321,7 @@ class GetCatalogStatusResponse(_message.Message):
     LOAD_TIME_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     state: Global___CatalogState.ValueType
     """How the catalog in service stands to the files."""
     revision: _builtins.str
@@ -338,6 +340,10 @@ class GetCatalogStatusResponse(_message.Message):
         `CATALOG_STATE_FAULTY_FILES`.
         """
 
+    @_builtins.property
+    def evidence(self) -> _evidence_pb2.EvidenceStatus:
+        """How much evidence the catalog in service has. Absent when it has none."""
+
     def __init__(
         self,
         *,
@@ -346,10 +352,11 @@ class GetCatalogStatusResponse(_message.Message):
         load_time: _timestamp_pb2.Timestamp | None = ...,
         check_time: _timestamp_pb2.Timestamp | None = ...,
         faults: _abc.Iterable[Global___CatalogFault] | None = ...,
+        evidence: _evidence_pb2.EvidenceStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "load_time", b"load_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "evidence", b"evidence", "load_time", b"load_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "faults", b"faults", "load_time", b"load_time", "revision", b"revision", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "evidence", b"evidence", "faults", b"faults", "load_time", b"load_time", "revision", b"revision", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

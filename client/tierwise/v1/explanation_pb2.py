@@ -22,29 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from tierwise.v1 import evidence_pb2 as tierwise_dot_v1_dot_evidence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtierwise/v1/explanation.proto\x12\x0btierwise.v1\"\xf1\x01\n\x0b\x45xplanation\x12)\n\x05tiers\x18\x01 \x03(\x0b\x32\x1a.tierwise.v1.TierCandidate\x12)\n\x05tasks\x18\x02 \x03(\x0b\x32\x1a.tierwise.v1.TaskCandidate\x12%\n\x05rules\x18\x03 \x03(\x0b\x32\x16.tierwise.v1.RuleMatch\x12 \n\x05\x66lips\x18\x04 \x03(\x0b\x32\x11.tierwise.v1.Flip\x12\x31\n\x0e\x64ropped_models\x18\x05 \x03(\x0b\x32\x19.tierwise.v1.DroppedModel\x12\x10\n\x08language\x18\x06 \x01(\t\"Y\n\rTierCandidate\x12\x0f\n\x07tier_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x17\n\x0fscore_threshold\x18\x03 \x01(\x01\x12\x0f\n\x07task_id\x18\x04 \x01(\t\"\xa5\x01\n\rTaskCandidate\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07tier_id\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x17\n\x0fscore_threshold\x18\x04 \x01(\x01\x12\x12\n\nsimilarity\x18\x05 \x01(\x01\x12\x36\n\x11utterance_matches\x18\x06 \x03(\x0b\x32\x1b.tierwise.v1.UtteranceMatch\"a\n\x0eUtteranceMatch\x12\x11\n\tutterance\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\x12\x13\n\x0bsource_file\x18\x03 \x01(\t\x12\x13\n\x0bsource_line\x18\x04 \x01(\x05\"k\n\tRuleMatch\x12\x11\n\trule_name\x18\x01 \x01(\t\x12\x13\n\x0bsource_file\x18\x02 \x01(\t\x12\x13\n\x0bsource_line\x18\x03 \x01(\x05\x12\x10\n\x08override\x18\x04 \x01(\x08\x12\x0f\n\x07\x61pplied\x18\x05 \x01(\x08\"\x83\x01\n\x04\x46lip\x12\x13\n\tthreshold\x18\x01 \x01(\x01H\x00\x12:\n\x11utterance_removal\x18\x02 \x01(\x0b\x32\x1d.tierwise.v1.UtteranceRemovalH\x00\x12\x0f\n\x07tier_id\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\tB\x08\n\x06\x63hange\"J\n\x10UtteranceRemoval\x12\x36\n\x11utterance_matches\x18\x01 \x03(\x0b\x32\x1b.tierwise.v1.UtteranceMatch\"I\n\x0c\x44roppedModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x12\n\nconstraint\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtierwise/v1/explanation.proto\x12\x0btierwise.v1\x1a\x1atierwise/v1/evidence.proto\"\xa1\x02\n\x0b\x45xplanation\x12)\n\x05tiers\x18\x01 \x03(\x0b\x32\x1a.tierwise.v1.TierCandidate\x12)\n\x05tasks\x18\x02 \x03(\x0b\x32\x1a.tierwise.v1.TaskCandidate\x12%\n\x05rules\x18\x03 \x03(\x0b\x32\x16.tierwise.v1.RuleMatch\x12 \n\x05\x66lips\x18\x04 \x03(\x0b\x32\x11.tierwise.v1.Flip\x12\x31\n\x0e\x64ropped_models\x18\x05 \x03(\x0b\x32\x19.tierwise.v1.DroppedModel\x12\x10\n\x08language\x18\x06 \x01(\t\x12.\n\x08\x65vidence\x18\x07 \x01(\x0b\x32\x1c.tierwise.v1.EvidenceShowing\"Y\n\rTierCandidate\x12\x0f\n\x07tier_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x17\n\x0fscore_threshold\x18\x03 \x01(\x01\x12\x0f\n\x07task_id\x18\x04 \x01(\t\"\xa5\x01\n\rTaskCandidate\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07tier_id\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x17\n\x0fscore_threshold\x18\x04 \x01(\x01\x12\x12\n\nsimilarity\x18\x05 \x01(\x01\x12\x36\n\x11utterance_matches\x18\x06 \x03(\x0b\x32\x1b.tierwise.v1.UtteranceMatch\"a\n\x0eUtteranceMatch\x12\x11\n\tutterance\x18\x01 \x01(\t\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\x12\x13\n\x0bsource_file\x18\x03 \x01(\t\x12\x13\n\x0bsource_line\x18\x04 \x01(\x05\"k\n\tRuleMatch\x12\x11\n\trule_name\x18\x01 \x01(\t\x12\x13\n\x0bsource_file\x18\x02 \x01(\t\x12\x13\n\x0bsource_line\x18\x03 \x01(\x05\x12\x10\n\x08override\x18\x04 \x01(\x08\x12\x0f\n\x07\x61pplied\x18\x05 \x01(\x08\"\x9a\x01\n\x04\x46lip\x12\x13\n\tthreshold\x18\x01 \x01(\x01H\x00\x12:\n\x11utterance_removal\x18\x02 \x01(\x0b\x32\x1d.tierwise.v1.UtteranceRemovalH\x00\x12\x15\n\x0bquality_bar\x18\x05 \x01(\x01H\x00\x12\x0f\n\x07tier_id\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\tB\x08\n\x06\x63hange\"J\n\x10UtteranceRemoval\x12\x36\n\x11utterance_matches\x18\x01 \x03(\x0b\x32\x1b.tierwise.v1.UtteranceMatch\"I\n\x0c\x44roppedModel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x12\n\nconstraint\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tierwise.v1.explanation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPLANATION']._serialized_start=47
-  _globals['_EXPLANATION']._serialized_end=288
-  _globals['_TIERCANDIDATE']._serialized_start=290
-  _globals['_TIERCANDIDATE']._serialized_end=379
-  _globals['_TASKCANDIDATE']._serialized_start=382
-  _globals['_TASKCANDIDATE']._serialized_end=547
-  _globals['_UTTERANCEMATCH']._serialized_start=549
-  _globals['_UTTERANCEMATCH']._serialized_end=646
-  _globals['_RULEMATCH']._serialized_start=648
-  _globals['_RULEMATCH']._serialized_end=755
-  _globals['_FLIP']._serialized_start=758
-  _globals['_FLIP']._serialized_end=889
-  _globals['_UTTERANCEREMOVAL']._serialized_start=891
-  _globals['_UTTERANCEREMOVAL']._serialized_end=965
-  _globals['_DROPPEDMODEL']._serialized_start=967
-  _globals['_DROPPEDMODEL']._serialized_end=1040
+  _globals['_EXPLANATION']._serialized_start=75
+  _globals['_EXPLANATION']._serialized_end=364
+  _globals['_TIERCANDIDATE']._serialized_start=366
+  _globals['_TIERCANDIDATE']._serialized_end=455
+  _globals['_TASKCANDIDATE']._serialized_start=458
+  _globals['_TASKCANDIDATE']._serialized_end=623
+  _globals['_UTTERANCEMATCH']._serialized_start=625
+  _globals['_UTTERANCEMATCH']._serialized_end=722
+  _globals['_RULEMATCH']._serialized_start=724
+  _globals['_RULEMATCH']._serialized_end=831
+  _globals['_FLIP']._serialized_start=834
+  _globals['_FLIP']._serialized_end=988
+  _globals['_UTTERANCEREMOVAL']._serialized_start=990
+  _globals['_UTTERANCEREMOVAL']._serialized_end=1064
+  _globals['_DROPPEDMODEL']._serialized_start=1066
+  _globals['_DROPPEDMODEL']._serialized_end=1139
 # @@protoc_insertion_point(module_scope)

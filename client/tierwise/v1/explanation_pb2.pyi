@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from tierwise.v1 import evidence_pb2 as _evidence_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -30,6 +31,7 @@ class Explanation(_message.Message):
     FLIPS_FIELD_NUMBER: _builtins.int
     DROPPED_MODELS_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     language: _builtins.str
     """Language that was found, as an ISO 639-1 code. Empty when none was."""
     @_builtins.property
@@ -56,6 +58,12 @@ class Explanation(_message.Message):
     def dropped_models(self) -> _containers.RepeatedCompositeFieldContainer[Global___DroppedModel]:
         """Models of the catalog that were dropped, with the reason."""
 
+    @_builtins.property
+    def evidence(self) -> _evidence_pb2.EvidenceShowing:
+        """What the evidence says. Absent when the catalog has none, or when the
+        prompt was not embedded.
+        """
+
     def __init__(
         self,
         *,
@@ -65,10 +73,11 @@ class Explanation(_message.Message):
         flips: _abc.Iterable[Global___Flip] | None = ...,
         dropped_models: _abc.Iterable[Global___DroppedModel] | None = ...,
         language: _builtins.str = ...,
+        evidence: _evidence_pb2.EvidenceShowing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_models", b"dropped_models", "flips", b"flips", "language", b"language", "rules", b"rules", "tasks", b"tasks", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_models", b"dropped_models", "evidence", b"evidence", "flips", b"flips", "language", b"language", "rules", b"rules", "tasks", b"tasks", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,11 +245,16 @@ class Flip(_message.Message):
 
     THRESHOLD_FIELD_NUMBER: _builtins.int
     UTTERANCE_REMOVAL_FIELD_NUMBER: _builtins.int
+    QUALITY_BAR_FIELD_NUMBER: _builtins.int
     TIER_ID_FIELD_NUMBER: _builtins.int
     TASK_ID_FIELD_NUMBER: _builtins.int
     threshold: _builtins.float
     """Threshold of the best task at which the decision changes: above it, when
     the comparison with utterances decided; below it, when it did not.
+    """
+    quality_bar: _builtins.float
+    """Quality bar of the catalog at which the decision changes: above it, when
+    to a dearer tier; at it and below, when to a cheaper one.
     """
     tier_id: _builtins.str
     """Tier that would have been chosen."""
@@ -257,14 +271,15 @@ class Flip(_message.Message):
         *,
         threshold: _builtins.float = ...,
         utterance_removal: Global___UtteranceRemoval | None = ...,
+        quality_bar: _builtins.float = ...,
         tier_id: _builtins.str = ...,
         task_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "threshold", b"threshold", "utterance_removal", b"utterance_removal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "quality_bar", b"quality_bar", "threshold", b"threshold", "utterance_removal", b"utterance_removal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "task_id", b"task_id", "threshold", b"threshold", "tier_id", b"tier_id", "utterance_removal", b"utterance_removal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "quality_bar", b"quality_bar", "task_id", b"task_id", "threshold", b"threshold", "tier_id", b"tier_id", "utterance_removal", b"utterance_removal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["threshold", "utterance_removal"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["threshold", "utterance_removal", "quality_bar"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 

@@ -88,6 +88,9 @@ class FaultRule(StrEnum):
     DEFAULT_TIER_WITHOUT_MODEL = "default-tier-without-model"
     # Limits.
     DUPLICATE_LIMIT = "duplicate-limit"
+    # Evidence.
+    INVALID_EVIDENCE = "invalid-evidence"
+    TOO_MUCH_EVIDENCE = "too-much-evidence"
     # Cases.
     CASE_WITHOUT_PROMPT = "case-without-prompt"
     TASK_OF_OTHER_TIER = "task-of-other-tier"

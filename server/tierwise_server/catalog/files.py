@@ -17,6 +17,7 @@ from typing import Final
 from tierwise_server.catalog.background_file import BACKGROUND_FILE
 from tierwise_server.catalog.case_files import CASE_FOLDER
 from tierwise_server.catalog.document import FILE_START
+from tierwise_server.catalog.evidence_files import EVIDENCE_FOLDER, MAX_EVIDENCE_BYTES
 from tierwise_server.catalog.faults import Fault, FaultLog, FaultRule, nearest, quoted
 from tierwise_server.catalog.limits_file import LIMITS_FILE
 from tierwise_server.catalog.models_file import MODELS_FILE
@@ -33,7 +34,13 @@ MAX_FILES: Final = 1000
 _ATTEMPTS: Final = 5
 _PAUSE_S: Final = 0.02
 _TOP_FILES: Final = (SETTINGS_FILE, RULES_FILE, MODELS_FILE, LIMITS_FILE, BACKGROUND_FILE)
-_FOLDERS: Final = (TIER_FOLDER.rstrip("/"), CASE_FOLDER.rstrip("/"))
+# Of the files in each folder.
+_ENDINGS: Final = {
+    TIER_FOLDER.rstrip("/"): ".yaml",
+    CASE_FOLDER.rstrip("/"): ".yaml",
+    EVIDENCE_FOLDER.rstrip("/"): ".jsonl",
+}
+_FOLDERS: Final = tuple(_ENDINGS)
 # File systems put it at the root of a volume.
 _FOREIGN_FOLDERS: Final = frozenset({"lost+found"})
 
@@ -127,7 +134,7 @@ class _Survey:
                 self._refuse(name, "file", _TOP_FILES)
 
     def _look_at_folder(self, folder: str) -> None:
-        path = self._root / folder
+        path, ending = self._root / folder, _ENDINGS[folder]
         if not self._is_inside(folder):
             return
         for name in self._names(path):
@@ -139,14 +146,14 @@ class _Survey:
                     f"{quoted(inner)} is a folder; `{folder}` holds files only.",
                     f"Move its files into `{folder}`.",
                 )
-            elif name.endswith(".yaml"):
+            elif name.endswith(ending):
                 self._look_at_file(inner)
-            elif _is_yaml(name):
-                proposal = f"{folder}/{_stem(name)}.yaml"
+            elif _is_yaml(name) or name.casefold().endswith((".jsonl", ".json")):
+                proposal = f"{folder}/{name.rpartition('.')[0]}{ending}"
                 self._add(
                     inner,
                     FaultRule.UNKNOWN_FILE,
-                    f"{quoted(inner)} does not end in `.yaml`.",
+                    f"{quoted(inner)} does not end in `{ending}`.",
                     f"Rename it to {quoted(proposal)}.",
                 )
 
@@ -165,11 +172,11 @@ class _Survey:
         if not stat.S_ISREG(status.st_mode):
             message = f"{quoted(name)} is not a regular file."
             self._add(name, FaultRule.NOT_A_FILE, message, "Put a regular file in its place.")
-        elif status.st_size > MAX_FILE_BYTES:
+        elif status.st_size > (most := _most_bytes(name)):
             self._add(
                 name,
                 FaultRule.FILE_TOO_LARGE,
-                f"The file has {status.st_size} bytes; the limit is {MAX_FILE_BYTES}.",
+                f"The file has {status.st_size} bytes; the limit is {most}.",
                 "Split or shorten it.",
             )
         else:
@@ -229,6 +236,10 @@ class _Survey:
         self._log.in_file(name).add(FILE_START, rule, message, suggestion)
 
 
+def _most_bytes(name: str) -> int:
+    return MAX_EVIDENCE_BYTES if name.endswith(".jsonl") else MAX_FILE_BYTES
+
+
 def _stem(name: str) -> str:
     return name.rpartition(".")[0] if _is_yaml(name) else name
 
@@ -241,4 +252,4 @@ def _read_bounded(path: Path) -> bytes:
     # Not blocking, so that a pipe put in the file's place since the survey can't stop the reader.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        return file.read(MAX_FILE_BYTES + 1)
+        return file.read(_most_bytes(path.name) + 1)

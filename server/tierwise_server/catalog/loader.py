@@ -12,6 +12,12 @@ from tierwise_server.catalog.background_file import (
 from tierwise_server.catalog.case_files import CASE_FOLDER, CaseReading
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.document import FILE_START, Node, Scalar, read_document
+from tierwise_server.catalog.evidence_files import (
+    EVIDENCE_FOLDER,
+    EvidenceReadings,
+    placed_evidence,
+    read_evidence,
+)
 from tierwise_server.catalog.faults import (
     CatalogInvalidError,
     FaultLog,
@@ -48,6 +54,7 @@ from tierwise_server.catalog.tier_files import (
     read_tier,
     tier_file,
 )
+from tierwise_server.evidence.rows import EvidenceRow
 
 __all__ = ["CatalogFiles", "load_catalog", "parse_catalog", "read_catalog_files"]
 
@@ -65,13 +72,18 @@ Documents = dict[str, tuple[bytes, Node]]
 """Content and parsed form of faultless files, by name."""
 
 
-def parse_catalog(files: CatalogFiles, known: Documents | None = None) -> Catalog:
+def parse_catalog(
+    files: CatalogFiles,
+    known: Documents | None = None,
+    known_evidence: EvidenceReadings | None = None,
+) -> Catalog:
     """Returns the catalog that the files hold.
 
     Args:
         files: The files.
         known: Documents of an earlier call, which saves parsing those that did not change; brought
             up to date. None parses all.
+        known_evidence: The same for files of evidence.
 
     Raises:
         CatalogInvalidError: With every fault, those of reading the files included.
@@ -79,7 +91,12 @@ def parse_catalog(files: CatalogFiles, known: Documents | None = None) -> Catalo
     log = FaultLog()
     for fault in files.faults:
         log.add(fault)
-    catalog = _Parsing(files, log, {} if known is None else known).catalog()
+    catalog = _Parsing(
+        files,
+        log,
+        {} if known is None else known,
+        {} if known_evidence is None else known_evidence,
+    ).catalog()
     if catalog is None or log.faults:
         raise CatalogInvalidError(log.faults)
     return catalog
@@ -92,10 +109,22 @@ class _Parsing:
     reported as one fault.
     """
 
-    def __init__(self, files: CatalogFiles, log: FaultLog, known: Documents) -> None:
+    def __init__(
+        self,
+        files: CatalogFiles,
+        log: FaultLog,
+        known: Documents,
+        known_evidence: EvidenceReadings,
+    ) -> None:
         self._log = log
         self._unreadable = {fault.file for fault in files.faults}
-        self._names = sorted(files.content)
+        evidence = {
+            name: content
+            for name, content in files.content.items()
+            if name.startswith(EVIDENCE_FOLDER)
+        }
+        self._evidence_rows = read_evidence(evidence, log, known_evidence)
+        self._names = sorted(files.content.keys() - evidence.keys())
         self._nodes: dict[str, Node] = {}
         for name in self._names:
             content = files.content[name]
@@ -134,6 +163,7 @@ class _Parsing:
         rules = self._rules(known)
         limits = self._limits(known)
         cases = self._cases(known, utterance_places)
+        evidence = self._evidence(settings, registry)
         if settings is None or self._log.faults:
             return None
         numbering = _Numbering()
@@ -145,6 +175,25 @@ class _Parsing:
             rules=rules,
             limits=limits,
             cases=cases,
+            evidence=evidence,
+        )
+
+    def _evidence(
+        self, settings: CatalogSettings | None, registry: RegistryDraft | None
+    ) -> tuple[EvidenceRow, ...]:
+        """Returns the evidence; none while it can't be told which tiers and models there are."""
+        is_unclear = registry is None and self._ids_without_registry() is None
+        if not self._evidence_rows or settings is None or is_unclear:
+            return ()
+        models = registry.models if registry else ()
+        tier_of_model = {str(model.id): str(model.tier) for model in models}
+        # Of a model with a fault of its own, that fault is enough.
+        faulty = registry.lines.keys() - tier_of_model.keys() if registry else set()
+        return placed_evidence(
+            [row for row in self._evidence_rows if row.model not in faulty],
+            tiers={tier.text for tier in settings.tiers},
+            tier_of_model=tier_of_model,
+            log=self._log,
         )
 
     def _settings(self) -> CatalogSettings | None:
@@ -265,6 +314,7 @@ def _assemble(
     rules: RuleBook | None,
     limits: tuple[SpendLimit, ...],
     cases: tuple[Case, ...],
+    evidence: tuple[EvidenceRow, ...],
 ) -> Catalog:
     """Puts the parts together once none of them has a fault."""
     baseline = settings.baseline_model
@@ -283,6 +333,8 @@ def _assemble(
         spend_limits=limits,
         cases=cases,
         ignored_lint=settings.ignored_lint,
+        learned=settings.learned,
+        evidence=evidence,
         content_revision="",
     )
     return replace(catalog, content_revision=content_revision(catalog))

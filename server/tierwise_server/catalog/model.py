@@ -15,6 +15,7 @@ from tierwise_server.catalog.limits import SpendLimit
 from tierwise_server.catalog.lint_rules import LintRule
 from tierwise_server.catalog.registry import Model
 from tierwise_server.catalog.rules import RuleBook
+from tierwise_server.evidence.rows import EvidenceRow
 
 DEFAULT_THRESHOLD: Final = 0.4
 """Score that a task needs when the files don't say."""
@@ -33,6 +34,26 @@ class TieBreak(StrEnum):
     """To the higher of the two."""
     DEFAULT = "default"
     """To the default tier."""
+
+
+class ShownEvidence(StrEnum):
+    """What of the evidence's prompts explanations may show."""
+
+    IDS = "ids"
+    """File and line."""
+    PROMPTS = "prompts"
+    """The text as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedSettings:
+    """How evidence decides."""
+
+    bar: float = 0.85
+    """Quality that a tier must be expected to reach, with the dial at rest."""
+    minimum_prompts: int = 300
+    """Different prompts with a label that every tier needs before evidence decides."""
+    show: ShownEvidence = ShownEvidence.IDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +141,9 @@ class Catalog:
     """What must match nothing; empty when there is no such file."""
     ignored_lint: tuple[LintRule, ...] = ()
     """Rules of `tierwise check` that the operator has silenced."""
+    learned: LearnedSettings = LearnedSettings()
+    evidence: tuple[EvidenceRow, ...] = ()
+    """One row for each prompt and model, each with the tier that the model is of."""
 
     tasks: tuple[Task, ...] = field(init=False, repr=False, compare=False)
     """Tasks of all tiers, tier by tier."""

@@ -7,9 +7,10 @@ from decimal import Decimal
 from typing import Final
 
 from tierwise_server.catalog.limits import SpendLimit
-from tierwise_server.catalog.model import BackgroundGroup, Catalog, Tier
+from tierwise_server.catalog.model import BackgroundGroup, Catalog, LearnedSettings, Tier
 from tierwise_server.catalog.registry import Model, Price
 from tierwise_server.catalog.rules import Rule
+from tierwise_server.evidence.rows import EvidenceRow
 
 # Changes when the same content has to get another revision, since it means something else.
 _FORM: Final = "tierwise-catalog-1"
@@ -39,6 +40,11 @@ def content_revision(catalog: Catalog) -> str:
         content["background"] = [_group(group) for group in catalog.background]
     if catalog.spend_limits:
         content["spending"] = [_spend_limit(limit) for limit in catalog.spend_limits]
+    if catalog.learned != LearnedSettings():
+        learned = catalog.learned
+        content["learned"] = [learned.bar, learned.minimum_prompts, learned.show]
+    if catalog.evidence:
+        content["evidence"] = _evidence(catalog.evidence)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -57,6 +63,17 @@ def _tier(tier: Tier) -> object:
 
 def _group(group: BackgroundGroup) -> object:
     return [group.id, group.description, [one.text for one in group.utterances]]
+
+
+def _evidence(rows: Iterable[EvidenceRow]) -> str:
+    """Returns the hash of what counts of the rows, in whatever order they are."""
+    lines = sorted(
+        json.dumps(
+            [row.prompt.strip(), row.embedding, row.encoder, row.model, row.tier, row.quality]
+        )
+        for row in rows
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _rule(rule: Rule) -> object:

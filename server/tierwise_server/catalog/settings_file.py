@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tierwise_server.catalog.document import Node, Scalar
+from tierwise_server.catalog.evidence_files import MAX_EVIDENCE_ROWS
 from tierwise_server.catalog.faults import FaultRule, FileFaults, quoted
 from tierwise_server.catalog.ids import RESERVED_IDS
 from tierwise_server.catalog.known import KnownIds
@@ -12,10 +13,12 @@ from tierwise_server.catalog.model import (
     DEFAULT_LANGUAGES,
     DEFAULT_MARGIN,
     DEFAULT_THRESHOLD,
+    LearnedSettings,
+    ShownEvidence,
     TieBreak,
 )
 from tierwise_server.catalog.schema import listing, read_record
-from tierwise_server.catalog.values import choice, identifier, language, number, text
+from tierwise_server.catalog.values import choice, identifier, integer, language, number, text
 
 SETTINGS_FILE: Final = "catalog.yaml"
 """Path of the file inside the catalog folder."""
@@ -25,6 +28,9 @@ MAX_TIERS: Final = 16
 
 MAX_NAME_LENGTH: Final = 200
 """Longest name of something outside the catalog, such as an encoder."""
+
+MIN_EVIDENCE_PROMPTS: Final = 20
+"""Fewest prompts that a tier's evidence may be held to: fewer tell nothing apart."""
 
 THRESHOLD = number(least="-1", most="1")
 """Reads a threshold, wherever one may stand."""
@@ -43,6 +49,7 @@ class CatalogSettings:
     languages: tuple[str, ...]
     baseline_model: Scalar | None
     ignored_lint: tuple[LintRule, ...]
+    learned: LearnedSettings
 
 
 def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
@@ -60,6 +67,7 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
             "languages",
             "baseline_model",
             "lint",
+            "learned",
         ),
     )
     if record is None:
@@ -76,6 +84,7 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
     languages = record.read("languages", listing(language, key=lambda code: code))
     baseline_model = record.read("baseline_model", identifier)
     ignored_lint = record.read("lint", _lint)
+    learned = record.read("learned", _learned)
     if not tiers or default_tier is None:
         return None
     return CatalogSettings(
@@ -88,6 +97,29 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
         languages=languages or DEFAULT_LANGUAGES,
         baseline_model=baseline_model,
         ignored_lint=ignored_lint or (),
+        learned=learned or LearnedSettings(),
+    )
+
+
+def _learned(node: Node, faults: FileFaults) -> LearnedSettings | None:
+    record = read_record(
+        node,
+        faults,
+        what="the settings of the learned layer",
+        required=(),
+        optional=("bar", "minimum_prompts", "show"),
+    )
+    if record is None:
+        return None
+    default = LearnedSettings()
+    bar = record.read("bar", number(least="0", most="1"))
+    minimum = record.read(
+        "minimum_prompts", integer(least=MIN_EVIDENCE_PROMPTS, most=MAX_EVIDENCE_ROWS)
+    )
+    return LearnedSettings(
+        bar=default.bar if bar is None else bar,
+        minimum_prompts=default.minimum_prompts if minimum is None else minimum,
+        show=record.read("show", choice(ShownEvidence)) or default.show,
     )
 
 

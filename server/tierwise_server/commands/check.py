@@ -12,6 +12,7 @@ from tierwise_server.catalog.lint_rules import LintRule
 from tierwise_server.catalog.loader import load_catalog
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.encoder.utterance_store import UtteranceEmbedder, UtteranceStore
+from tierwise_server.learned import catalog_need
 from tierwise_server.linting.findings import Finding, LeftOut, Severity, in_order, of_fault
 from tierwise_server.linting.formats import FORMATS, CheckReport, as_text
 from tierwise_server.linting.lint import VECTOR_RULES, lint_texts, lint_vectors
@@ -106,7 +107,8 @@ def _left_out(reason: str) -> tuple[LeftOut, ...]:
 def _summary(catalog: Catalog) -> str:
     tiers = ", ".join(f"{tier.id} ({len(tier.tasks)} tasks)" for tier in catalog.tiers)
     rules = len(catalog.rules.override) + len(catalog.rules.default)
+    evidence = f"; {str(catalog_need(catalog)).removesuffix('.')}" if catalog.evidence else ""
     return (
         f"tiers {tiers}; {len(catalog.utterances)} utterances, {rules} rules,"
-        f" {len(catalog.models)} models, {len(catalog.cases)} cases"
+        f" {len(catalog.models)} models, {len(catalog.cases)} cases{evidence}"
     )

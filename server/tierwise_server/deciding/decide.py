@@ -1,4 +1,6 @@
-"""Decides on a tier: pins, override rules, utterances, default rules, defaults, in that order.
+"""Decides on a tier: pins, override rules, evidence, utterances, default rules, defaults.
+
+In that order; the first that answers wins.
 
 Deciding has two halves, so that a prompt is embedded only when nothing before needs no vector:
 `open_decision` tries what comes before the comparison with utterances, `close_decision` does the
@@ -16,6 +18,7 @@ from tierwise_server.catalog.registry import Capability
 from tierwise_server.catalog.rules import Rule, RuleSubject
 from tierwise_server.deciding.bounds import TierBounds, check_request
 from tierwise_server.deciding.decision import DecisionKind, Verdict
+from tierwise_server.deciding.learned import LearnedOutcome, decide_by_evidence
 from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.deciding.semantic import (
     Abstention,
@@ -23,6 +26,7 @@ from tierwise_server.deciding.semantic import (
     TierScore,
     decide_semantically,
 )
+from tierwise_server.learning import Prediction
 from tierwise_server.scoring.scorer import Lead
 
 
@@ -86,17 +90,45 @@ def open_decision(catalog: Catalog, request: RoutingRequest, language: str) -> O
     )
 
 
-def close_decision(catalog: Catalog, opening: Opening, leads: Sequence[Lead] | None) -> Verdict:
-    """Finishes a decision with each tier's best task, or without where none are needed."""
+def close_decision(
+    catalog: Catalog,
+    opening: Opening,
+    leads: Sequence[Lead] | None,
+    predictions: Sequence[Prediction] = (),
+) -> Verdict:
+    """Finishes a decision.
+
+    Args:
+        catalog: The catalog to decide by.
+        opening: What was decided without a vector.
+        leads: Each tier's best task; None where none are needed.
+        predictions: What the evidence lets expect of each tier; empty where it is not enough.
+    """
     if opening.verdict is not None:
         return opening.verdict
     if leads is None:
         return _by_default(catalog, opening, None, None)
     outcome = semantic_outcome(catalog, opening.request, leads)
+    if predictions:
+        return _by_evidence(catalog, opening, outcome, leads, predictions)
     if outcome.chosen is None:
         return _by_default(catalog, opening, outcome, leads[outcome.best.rank].similarity)
     similarity = leads[outcome.chosen.rank].similarity
     return _by_utterances(catalog, opening, outcome, outcome.chosen, similarity)
+
+
+def learned_outcome(
+    catalog: Catalog, request: RoutingRequest, predictions: Sequence[Prediction]
+) -> LearnedOutcome:
+    """Returns what the evidence says, the request's dial applied."""
+    previous = request.previous_tier
+    return decide_by_evidence(
+        predictions,
+        bar=catalog.learned.bar,
+        margin=catalog.margin,
+        dial=request.dial,
+        previous_rank=catalog.tier_by_id[TierId(previous)].rank if previous else None,
+    )
 
 
 def tier_scores(catalog: Catalog, leads: Sequence[Lead]) -> list[TierScore]:
@@ -208,6 +240,38 @@ def _within(catalog: Catalog, bounds: TierBounds, tier: Tier) -> tuple[Tier, str
     if allowed is tier:
         return tier, ""
     return allowed, f"; the request's limits move it to {allowed.id}"
+
+
+def _by_evidence(
+    catalog: Catalog,
+    opening: Opening,
+    semantic: SemanticOutcome,
+    leads: Sequence[Lead],
+    predictions: Sequence[Prediction],
+) -> Verdict:
+    """Returns the tier that the evidence speaks for, with the task that the utterances do."""
+    learned = learned_outcome(catalog, opening.request, predictions)
+    chosen = learned.chosen
+    wanted = catalog.tiers[chosen.rank]
+    tier, moved = _within(catalog, opening.bounds, wanted)
+    if learned.kept_previous:
+        kind, which = DecisionKind.PREVIOUS_TIER, "a cheaper tier is barely as good, so it stays in"
+    elif learned.cleared:
+        kind, which = DecisionKind.LEARNED, "the cheapest tier that reaches it is"
+    else:
+        kind, which = DecisionKind.LEARNED, "no tier reaches it, the nearest is"
+    shown = semantic.chosen or semantic.best
+    return Verdict(
+        kind=kind,
+        tier=tier,
+        task=catalog.tasks[shown.task] if semantic.chosen is not None else None,
+        semantic=semantic,
+        similarity=leads[shown.rank].similarity,
+        learned=learned,
+        reason=f"By evidence on prompts like it, against a bar of {learned.bar:.3f} {which}"
+        f" {wanted.id}: quality {chosen.quality:.3f}, at least {chosen.lower:.3f}{moved}.",
+        required_capabilities=opening.required_capabilities,
+    )
 
 
 def _by_utterances(

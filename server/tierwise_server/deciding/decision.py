@@ -8,6 +8,7 @@ from enum import IntEnum
 from tierwise_server.catalog.model import Task, Tier
 from tierwise_server.catalog.registry import Capability
 from tierwise_server.catalog.rules import Rule
+from tierwise_server.deciding.learned import LearnedOutcome
 from tierwise_server.deciding.semantic import Abstention, SemanticOutcome
 
 
@@ -44,5 +45,7 @@ class Verdict:
     """Why the comparison with utterances did not decide, when something later did."""
     similarity: float | None = None
     """Cosine of the prompt and the nearest utterance of the task."""
+    learned: LearnedOutcome | None = None
+    """What the evidence said, where enough of it lies near the prompt."""
     required_capabilities: frozenset[Capability] = frozenset()
     """What rules ask of the model, beside the request's own constraints."""

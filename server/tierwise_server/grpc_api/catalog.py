@@ -11,6 +11,7 @@ from tierwise.v1 import catalog_service_pb2
 from tierwise_server.catalog.difference import Change, task_differences
 from tierwise_server.catalog.model import Catalog, Task, Tier
 from tierwise_server.deciding.errors import FieldFault, InvalidFieldsError
+from tierwise_server.grpc_api.evidence import evidence_status
 from tierwise_server.live_catalog import LiveCatalog, Reload, RevisionMismatchError
 from tierwise_server.snapshot import Snapshot
 
@@ -62,6 +63,7 @@ def status_message(live: LiveCatalog) -> catalog_service_pb2.GetCatalogStatusRes
             )
             for fault in status.faults
         ],
+        evidence=evidence_status(snapshot.learned.need) if snapshot.catalog.evidence else None,
     )
     message.load_time.FromDatetime(snapshot.load_time)
     message.check_time.FromDatetime(status.check_time)

@@ -10,6 +10,7 @@ from tierwise_server.explaining import (
     TierShowing,
     UtteranceMatch,
 )
+from tierwise_server.grpc_api.evidence import evidence_showing
 from tierwise_server.routing import Explained
 
 
@@ -28,6 +29,11 @@ def explanation_message(explained: Explained) -> explanation_pb2.Explanation:
             for one in explained.dropped_models
         ],
         language=explained.routed.opening.language,
+        evidence=(
+            evidence_showing(explained.routed.snapshot, explanation.evidence)
+            if explanation.evidence is not None
+            else None
+        ),
     )
 
 
@@ -78,6 +84,8 @@ def _flip(flip: Flip) -> explanation_pb2.Flip:
     )
     if flip.threshold is not None:
         message.threshold = flip.threshold
+    elif flip.bar is not None:
+        message.quality_bar = flip.bar
     else:
         message.utterance_removal.utterance_matches.extend(_match(one) for one in flip.without)
     return message

@@ -32,6 +32,8 @@ FOLDER_RULES = {
 }
 # See test_limits.py.
 LIMIT_RULES = {FaultRule.DUPLICATE_LIMIT}
+# See test_evidence_files.py.
+EVIDENCE_RULES = {FaultRule.INVALID_EVIDENCE, FaultRule.TOO_MUCH_EVIDENCE}
 # These need files of a size or encoding that an edit doesn't make, and have tests below.
 BULK_RULES = {
     FaultRule.INVALID_ENCODING,
@@ -613,7 +615,7 @@ SNAPSHOT_RULES = {FaultRule.UNUSABLE_PRICE}
 
 
 def test_every_rule_has_a_bad_file() -> None:
-    listed = FOLDER_RULES | BULK_RULES | LIMIT_RULES | SNAPSHOT_RULES
+    listed = FOLDER_RULES | BULK_RULES | LIMIT_RULES | EVIDENCE_RULES | SNAPSHOT_RULES
     shown = {row[3] for row in TABLE.values()} | listed
     assert shown == set(FaultRule)
 
