@@ -55,6 +55,7 @@ NEVER_AT_THE_BOUNDARY = {
     "tierwise_server.questions.LabelledFileError",  # of `tierwise evaluate`
     "tierwise_server.deciding.errors.RequestError",  # abstract
     "tierwise_server.encoder.errors.EncoderError",  # at start and at build
+    "tierwise_server.evidence.writing.FaultyEvidenceError",  # of commands that write evidence
     "tierwise_server.grpc_api.decision_token.InvalidTokenError",  # becomes a violation
     "tierwise_server.ledger.errors.LedgerSchemaError",  # LedgerUnavailableError stands for it
     "tierwise_server.ledger.store._RacedError",  # leads to another try
