@@ -26,7 +26,9 @@ T = TypeVar("T")
 _OPTIONS = (
     # After an outage the router is tried again soon, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Despite its name, how long one try may take: a far router or a busy machine needs more than
+    # the wait between tries (https://github.com/grpc/grpc/issues/33423).
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
     # Deciding without the router is our business; a hidden retry would only eat the deadline.
     ("grpc.enable_retries", 0),
