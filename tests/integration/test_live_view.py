@@ -115,7 +115,7 @@ class Scrape:
 async def scrape(served: Served) -> Scrape:
     def read() -> str:
         with urlopen(
-            f"http://127.0.0.1:{served.server.metrics_port}/metrics", timeout=10
+            f"http://127.0.0.1:{served.server.metrics_port}/metrics", timeout=CALL_TIMEOUT_S
         ) as answer:
             return str(answer.read().decode())
 
@@ -443,6 +443,10 @@ def test_panels_neither_overlap_nor_leave_the_page() -> None:
 # The rules ----------------------------------------------------------------------------------------
 
 
+STUCK_S = 600
+"""Seconds after which Prometheus' tool is given up: it takes five of the processor."""
+
+
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Runs Prometheus' own tool."""
     program = os.environ.get("TIERWISE_TEST_PROMTOOL") or shutil.which("promtool")
@@ -452,7 +456,11 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
             pytest.fail(message)
         pytest.skip(message)
     return subprocess.run(
-        [program, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+        [program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=STUCK_S,
+        check=False,
     )
 
 
