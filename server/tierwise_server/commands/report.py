@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -155,7 +156,17 @@ def _shown(url: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
+    """Writes a file, which has all of the text or stays as it was."""
     try:
-        path.write_text(text, encoding="utf-8")
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")  # a pipe or a device
+            return
+        beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+        try:
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from typing import Final
 
 from tierwise_server.planning.prices import NANO_USD_PER_USD
 from tierwise_server.reporting.calls import CallFigures
+from tierwise_server.reporting.money_tables import balance_parts
 from tierwise_server.reporting.rates import FALLBACK_ALERT, share
 from tierwise_server.reporting.report import Report
 from tierwise_server.reporting.rows import day_number
@@ -116,17 +117,18 @@ def charts_of(report: Report) -> dict[str, list[Chart]]:
 def _saving(report: Report) -> Chart:
     balance = report.overall.balance
     places = places_for(balance.counterfactual)
+    saving, routing, unsuccessful, calls = balance_parts(balance, places)
     left = balance.counterfactual
     bars = [_Bar("counterfactual", 0, left, usd(left, places), "neutral")]
-    for name, cost, paint in (
-        ("calls that answered", balance.calls, "main"),
-        ("failed and rejected", balance.unsuccessful, "warn"),
-        ("routing", balance.routing, "other"),
+    for name, cost, shown, paint in (
+        ("calls that answered", balance.calls, calls, "main"),
+        ("failed and rejected", balance.unsuccessful, unsuccessful, "warn"),
+        ("routing", balance.routing, routing, "other"),
     ):
-        bars.append(_Bar(name, left - cost, left, usd(cost, places), paint))
+        bars.append(_Bar(name, left - cost, left, shown, paint))
         left -= cost
     paint = "good" if left >= 0 else "warn"
-    bars.append(_Bar("net saving", 0, left, usd(left, places), paint))
+    bars.append(_Bar("net saving", 0, left, saving, paint))
     chart = Chart(
         id="saving",
         title="From the counterfactual to the net saving",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
+from tierwise_server.ledger.money import Balance
 from tierwise_server.reporting.calls import CallFigures
 from tierwise_server.reporting.rates import share
 from tierwise_server.reporting.report import ASSUMPTION, Report
@@ -16,8 +17,8 @@ from tierwise_server.reporting.wording import (
     named,
     percent,
     places_for,
-    tokens,
     usd,
+    usd_parts,
 )
 
 MOST_ROWS: Final = 40
@@ -29,25 +30,26 @@ def money_tables(report: Report) -> Iterator[Table]:
     overall, balance = report.overall, report.overall.balance
     places = places_for(balance.counterfactual or overall.known_cost_nano_usd)
 
-    def part(nano_usd: int) -> tuple[str, str]:
+    def part(nano_usd: int, shown: str) -> tuple[str, str]:
         if not overall.compared_calls:
             return UNKNOWN, UNKNOWN
-        return usd(nano_usd, places), percent(share(nano_usd, balance.counterfactual))
+        return shown, percent(share(nano_usd, balance.counterfactual))
 
+    saving, routing_part, unsuccessful, calls = balance_parts(balance, places)
     baseline = ", ".join(filter(None, report.baselines)) or "the baseline model"
     if report.routing_cost is None:
         routing = ("- routing", "not counted", "")
     else:
-        routing = (f"- routing, at {report.routing_cost}", *part(balance.routing))
+        routing = (f"- routing, at {report.routing_cost}", *part(balance.routing, routing_part))
     rows = [
         (
             f"counterfactual: {count(overall.compared_calls)} calls on {baseline}",
-            *part(balance.counterfactual),
+            *part(balance.counterfactual, usd(balance.counterfactual, places)),
         ),
-        ("- calls that answered", *part(balance.calls)),
-        ("- failed and rejected attempts", *part(balance.unsuccessful)),
+        ("- calls that answered", *part(balance.calls, calls)),
+        ("- failed and rejected attempts", *part(balance.unsuccessful, unsuccessful)),
         routing,
-        ("= net saving", *part(balance.saving)),
+        ("= net saving", *part(balance.saving, saving)),
     ]
     notes = [ASSUMPTION]
     if report.routing_cost is None:
@@ -69,19 +71,28 @@ def money_tables(report: Report) -> Iterator[Table]:
     )
 
 
+def balance_parts(balance: Balance, places: int) -> list[str]:
+    """Returns what makes up the counterfactual, as it is shown.
+
+    That is the saving, routing, unsuccessful attempts and the calls that answered.
+    """
+    parts = (balance.saving, balance.routing, balance.unsuccessful, balance.calls)
+    return usd_parts(parts, places)
+
+
 def unpriced_tables(report: Report) -> Iterator[Table]:
     """Yields the attempts of unknown cost."""
     if report.unpriced:
         yield Table(
             id="unpriced",
             title="Attempts of unknown cost",
-            headings=("model", "attempts", "input", "output"),
+            headings=("model", "attempts", "input tokens", "output tokens"),
             rows=tuple(
                 (
                     named(one.model_id),
                     count(one.attempts),
-                    tokens(one.input_tokens),
-                    tokens(one.output_tokens),
+                    count(one.input_tokens),
+                    count(one.output_tokens),
                 )
                 for one in report.unpriced
             ),
@@ -124,40 +135,62 @@ def breakdown_tables(report: Report) -> Iterator[Table]:
             headings=(
                 dimension,
                 "calls",
-                "input",
-                "output",
+                "input tokens",
+                "output tokens",
                 "cost",
                 "counterfactual",
                 "saving",
                 "saved",
-                "p50",
-                "p99",
+                "call p50",
+                "call p99",
                 "fallback",
                 "refused",
                 *(("not compared",) if partial else ()),
             ),
-            rows=tuple(
-                _breakdown_row(one, name, places, partial=partial)
-                for one, name in (
-                    *((one, named(one.label)) for one in shown),
-                    (report.overall, "all"),
-                )
+            rows=(
+                *(
+                    _breakdown_row(one, named(one.label), amounts, partial=partial)
+                    for one, amounts in zip(shown, _amounts(shown, places), strict=True)
+                ),
+                _breakdown_row(
+                    report.overall, "all", *_amounts([report.overall], places), partial=partial
+                ),
             ),
             notes=tuple(notes),
             total=True,
         )
 
 
-def _breakdown_row(one: CallFigures, name: str, places: int, *, partial: bool) -> tuple[str, ...]:
+class _Amounts(NamedTuple):
+    """Amounts of a row as they are shown."""
+
+    cost: str
+    counterfactual: str
+    saving: str
+
+
+def _amounts(rows: Sequence[CallFigures], places: int) -> list[_Amounts]:
+    """Returns the amounts of rows, each column of which adds up to its total as it is shown."""
+    columns = (
+        usd_parts((one.known_cost_nano_usd for one in rows), places),
+        usd_parts((one.balance.counterfactual for one in rows), places),
+        usd_parts((one.balance.saving for one in rows), places),
+    )
+    return [_Amounts(*row) for row in zip(*columns, strict=True)]
+
+
+def _breakdown_row(
+    one: CallFigures, name: str, amounts: _Amounts, *, partial: bool
+) -> tuple[str, ...]:
     balance = one.balance
     return (
         name,
         count(one.calls),
-        tokens(one.input_tokens),
-        tokens(one.output_tokens),
-        known_cost(one, places),
-        usd(balance.counterfactual, places) if one.compared_calls else UNKNOWN,
-        usd(balance.saving, places) if one.compared_calls else UNKNOWN,
+        count(one.input_tokens),
+        count(one.output_tokens),
+        amounts.cost if _has_known_cost(one) else UNKNOWN,
+        amounts.counterfactual if one.compared_calls else UNKNOWN,
+        amounts.saving if one.compared_calls else UNKNOWN,
         percent(share(balance.saving, balance.counterfactual)),
         duration(one.latency_p50_us),
         duration(one.latency_p99_us),
@@ -169,6 +202,8 @@ def _breakdown_row(one: CallFigures, name: str, places: int, *, partial: bool) -
 
 def known_cost(one: CallFigures, places: int) -> str:
     """Returns the known cost; what is not known at all is not shown as nothing."""
-    if not one.known_cost_nano_usd and one.unpriced_calls:
-        return UNKNOWN
-    return usd(one.known_cost_nano_usd, places)
+    return usd(one.known_cost_nano_usd, places) if _has_known_cost(one) else UNKNOWN
+
+
+def _has_known_cost(one: CallFigures) -> bool:
+    return bool(one.known_cost_nano_usd) or not one.unpriced_calls

@@ -81,8 +81,8 @@ def closing_notes(report: Report) -> Sequence[str]:
     """Returns what holds for the whole report."""
     notes = [
         ATTRIBUTION,
-        "Figures are shown rounded, tokens in millions (M) where there are many; JSON and CSV have"
-        " exact ones.",
+        "Amounts are shown rounded, so that the parts of a column add up to its total; JSON and CSV"
+        " have exact ones.",
     ]
     if report.price_sources:
         sources = ", ".join(

@@ -167,7 +167,7 @@ def _shuffle_notes(found: ShuffleControl) -> tuple[str, ...]:
 
 
 def _mean_cost(nano_usd: float | None) -> str:
-    return "not known" if nano_usd is None else usd(nano_usd, 6)
+    return "not known" if nano_usd is None else usd(round(nano_usd), 6)
 
 
 def judged_tables(report: Report) -> Iterator[Table]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import accumulate, pairwise
 from typing import Final
 
 from tierwise_server.planning.prices import NANO_USD_PER_USD
@@ -15,7 +17,6 @@ NAMELESS: Final = "(none)"
 _CENTS: Final = 2
 _MOST_PLACES: Final = 6
 _MILLI: Final = 1_000
-_MILLION: Final = 1_000_000
 
 
 def places_for(nano_usd: int) -> int:
@@ -28,10 +29,30 @@ def places_for(nano_usd: int) -> int:
     return places
 
 
-def usd(nano_usd: float, places: int = _CENTS) -> str:
-    """Returns an amount in US dollars, rounded."""
-    text = f"{abs(nano_usd) / NANO_USD_PER_USD:,.{places}f}"
-    return f"-${text}" if nano_usd < 0 and text.strip("0.,") else f"${text}"
+def usd(nano_usd: int, places: int = _CENTS) -> str:
+    """Returns an amount in US dollars, rounded with halves up."""
+    return _written(_rounded(nano_usd, places), places)
+
+
+def usd_parts(parts: Iterable[int], places: int = _CENTS) -> list[str]:
+    """Returns parts of an amount, rounded so that they add up to the whole as it is rounded.
+
+    Each is the difference of two rounded running sums, and so at most one in its last digit away
+    from where it would be by itself; the first one is where it would be.
+    """
+    ends = [_rounded(one, places) for one in accumulate(parts)]
+    return [_written(end - start, places) for start, end in pairwise([0, *ends])]
+
+
+def _rounded(nano_usd: int, places: int) -> int:
+    """Returns an amount in units of the last digit that is shown."""
+    unit: int = NANO_USD_PER_USD // 10**places
+    return (2 * nano_usd + unit) // (2 * unit)
+
+
+def _written(units: int, places: int) -> str:
+    whole, rest = divmod(abs(units), 10**places)
+    return f"{'-' if units < 0 else ''}${whole:,}.{rest:0{places}}"
 
 
 def count(number: int) -> str:
@@ -39,14 +60,9 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def tokens(number: int) -> str:
-    """Returns a number of tokens, in millions where there are many."""
-    return f"{number / _MILLION:,.1f} M" if number >= _MILLION else f"{number:,}"
-
-
 def percent(share: float | None) -> str:
-    """Returns a share in percent."""
-    return UNKNOWN if share is None else f"{share:.1%}".replace("%", " %")
+    """Returns a share in percent. What is rounded to nothing has no sign."""
+    return UNKNOWN if share is None else f"{share:z.1%}".replace("%", " %")
 
 
 def duration(microseconds: int | None) -> str:

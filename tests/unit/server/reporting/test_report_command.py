@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import sqlite3
 import time
 from pathlib import Path
@@ -162,3 +164,31 @@ def test_unusual_paths_are_no_trouble(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["--ledger", url]) == 0
     assert "1 reported calls" in capsys.readouterr().out
     assert (tmp_path / "a b#c?d" / "ledger.sqlite3").is_file()
+
+
+def test_a_report_that_does_not_fit_leaves_the_one_before(
+    ledger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.html").write_text("yesterday's")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # As where a server has the ledger open, so that reading it makes no file.
+    with contextlib.closing(sqlite3.connect(ledger.removeprefix("sqlite:///"))) as other:
+        other.execute("SELECT count(*) FROM outcomes").fetchall()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            line = refused(capsys, "--ledger", ledger, "--output", str(tmp_path / "r.html"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert line == f"cannot write {tmp_path / 'r.html'}: File too large"
+    assert [one.read_text() for one in tmp_path.glob("*r.html*")] == ["yesterday's"]
+
+
+def test_a_report_goes_through_links_and_into_devices(
+    ledger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "r.json")
+    assert main(["--ledger", ledger, "--output", str(tmp_path / "link.json")]) == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "r.json").read_text())["all"]["calls"] == 1
+    assert main(["--ledger", ledger, "--output", "/dev/null"]) == 0
+    assert not Path("/dev/null").is_file()
