@@ -96,6 +96,12 @@ class FaultRule(StrEnum):
     TASK_OF_OTHER_TIER = "task-of-other-tier"
     DUPLICATE_CASE = "duplicate-case"
     LEAKED_CASE = "leaked-case"
+    # Samples of the benchmark.
+    DUPLICATE_SAMPLE = "duplicate-sample"
+    UNSCORED_SAMPLE = "unscored-sample"
+    MISSING_REFERENCE = "missing-reference"
+    CONTRADICTORY_REFERENCES = "contradictory-references"
+    INVALID_SCHEMA = "invalid-schema"
     # The report itself.
     TOO_MANY_FAULTS = "too-many-faults"
 

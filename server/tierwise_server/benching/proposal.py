@@ -1,0 +1,157 @@
+"""What a run would change in the catalog's files: `quality:` of models, and the tiers of tasks.
+
+A proposal is a set of whole new files, checked to be a catalog. It is shown as a diff, and written
+only when asked, and only over the very files that it was made from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from tierwise_server.benching.errors import BenchError
+from tierwise_server.benching.findings import Findings
+from tierwise_server.benching.yaml_edits import moved_entry, with_tier_of_cases, with_values
+from tierwise_server.catalog.case_files import CASE_FOLDER
+from tierwise_server.catalog.faults import CatalogInvalidError
+from tierwise_server.catalog.files import CatalogFiles
+from tierwise_server.catalog.ids import TaskId
+from tierwise_server.catalog.loader import parse_catalog
+from tierwise_server.catalog.model import Catalog
+from tierwise_server.catalog.models_file import MODELS_FILE
+from tierwise_server.catalog.tier_files import TIER_FOLDER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """New texts of files, by path inside the catalog's folder."""
+
+    before: Mapping[str, bytes]
+    after: Mapping[str, bytes]
+    """Files that get or lose nothing are not among them. Those that get something come first."""
+    left: tuple[str, ...]
+    """What is left to a person, in sentences."""
+
+    def diff(self) -> str:
+        """Returns the change of all files as a unified diff. Empty when nothing changes."""
+        return "".join(
+            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            for name in self.after
+            for line in difflib.unified_diff(
+                self.before[name].decode().splitlines(keepends=True),
+                self.after[name].decode().splitlines(keepends=True),
+                f"a/{name}",
+                f"b/{name}",
+            )
+        )
+
+
+def propose(found: Findings, catalog: Catalog, files: CatalogFiles) -> Proposal:
+    """Returns what the findings would change.
+
+    `quality:` of each model is its mean over the tasks, to two digits. A task goes to the tier of
+    the cheapest model that clears the bar with the confidence asked for; without one it stays.
+
+    Raises:
+        BenchError: An edited file would not make a catalog, or has a form that is not edited.
+    """
+    texts = {name: content.decode("utf-8-sig") for name, content in files.content.items()}
+    changed: dict[str, None] = {}
+    left: list[str] = []
+    values = {model: f"{one.mean:.2f}" for model, one in found.overall.items()}
+    if values:
+        edited = with_values(texts[MODELS_FILE], MODELS_FILE, "quality", values, "tier")
+        if edited != texts[MODELS_FILE]:
+            texts[MODELS_FILE] = edited
+            changed[MODELS_FILE] = None
+    for choice in found.choices:
+        task = catalog.task_by_id[TaskId(choice.task)]
+        if not choice.model:
+            left.append(f"{choice.task} stays in {task.tier}: {choice.reason}.")
+        elif choice.tier != task.tier:
+            source, target = (f"{TIER_FOLDER}{one}.yaml" for one in (task.tier, choice.tier))
+            if len(catalog.tier_by_id[task.tier].tasks) == 1:
+                left.append(
+                    f"{choice.task} belongs into {choice.tier}, but is the only task of"
+                    f" {task.tier}: a tier needs one."
+                )
+                continue
+            texts[source], texts[target] = moved_entry(
+                texts[source], source, texts[target], target, "tasks", choice.task
+            )
+            # Written first: a task that is there twice is a fault, one that is lost is a loss.
+            changed = {target: None, **changed, source: None}
+            for name in [one for one in texts if one.startswith(CASE_FOLDER)]:
+                edited = with_tier_of_cases(texts[name], name, choice.task, choice.tier)
+                if edited != texts[name]:
+                    texts[name] = edited
+                    changed[name] = None
+    after = {name: texts[name].encode() for name in changed}
+    _check(files, after)
+    return Proposal(
+        before={name: files.content[name] for name in after}, after=after, left=tuple(left)
+    )
+
+
+def apply(proposal: Proposal, folder: Path) -> None:
+    """Writes the new files. A crash leaves each file either old or new.
+
+    Raises:
+        BenchError: A file has changed since it was read, or can't be written. Nothing is changed
+            unless the disk itself fails between two files, which the message then says.
+    """
+    asides: dict[str, Path] = {}
+    done: list[str] = []
+    try:
+        for name, content in proposal.after.items():
+            asides[name] = _aside(folder / name, content)
+        for name, content in proposal.before.items():
+            if _hash((folder / name).read_bytes()) != _hash(content):
+                raise BenchError(
+                    f"{folder / name} was edited meanwhile; nothing is changed. Run it again"
+                )
+        for name in proposal.after:
+            asides[name].replace(folder / name)
+            done.append(name)
+    except OSError as error:
+        changed = f"changed already: {', '.join(done)}" if done else "nothing is changed"
+        raise BenchError(f"cannot write into {folder}: {error.strerror}; {changed}") from error
+    finally:
+        for path in asides.values():
+            path.unlink(missing_ok=True)
+
+
+def _aside(path: Path, content: bytes) -> Path:
+    """Writes a file beside another, with the same permissions, onto the disk."""
+    # A dot in front: the server passes over such names.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(path.stat().st_mode & 0o777)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
+
+
+def _check(files: CatalogFiles, after: Mapping[str, bytes]) -> None:
+    content = MappingProxyType({**files.content, **after})
+    try:
+        parse_catalog(replace(files, content=content))
+    except CatalogInvalidError as error:
+        raise BenchError(
+            f"the proposal would not make a catalog, so there is none: {error}"
+        ) from error
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
