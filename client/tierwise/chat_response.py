@@ -37,6 +37,9 @@ class Attempt:
     """Whether the provider itself states the cost."""
     served_model: str = ""
     """Model that answered, as the provider names it. Empty when it did not say."""
+    is_another_model: bool | None = None
+    """Whether that is neither the model that was asked for nor a version of it. None when it is not
+    known."""
     request_id: str = ""
     validator: str = ""
     """Check that rejected the answer. Empty when none did."""

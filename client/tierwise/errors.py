@@ -10,10 +10,11 @@ TierwiseError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
+from google.protobuf import message as protobuf_message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -149,15 +150,23 @@ class RouterError(TierwiseError):
         """One line for each violation that the router listed."""
 
 
+def rich_details(call: grpc.Call) -> Iterable[Any]:
+    """Returns the `google.rpc` details of a failed call; nothing of those that make no sense."""
+    try:
+        status = rpc_status.from_call(call)
+    except (ValueError, protobuf_message.DecodeError):  # They contradict the code, or are damaged.
+        return ()
+    return status.details if status is not None else ()
+
+
 def router_error(error: grpc.RpcError) -> RouterError:
     """Returns what a failed call says, with its rich details read."""
     # Every error of a call is the call itself as well, which the types do not say.
     call = cast("grpc.Call", error)
     code, message = call.code(), call.details() or "no message"
-    status = rpc_status.from_call(call)
     info = error_details_pb2.ErrorInfo()
     violations: list[str] = []
-    for detail in status.details if status is not None else ():
+    for detail in rich_details(call):
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             detail.Unpack(info)
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):

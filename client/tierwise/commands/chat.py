@@ -120,6 +120,8 @@ def _attempt_line(attempt: Attempt) -> str:
     if attempt.error_class is not None:
         verdict = f"failed ({attempt.error_class.word}: {attempt.error_message})"
     served = f" as {attempt.served_model}" if attempt.served_model else ""
+    if attempt.is_another_model:
+        served += ", which is not what was asked for,"
     return f"{attempt.model_id}{served} {verdict} in {attempt.duration_s:.2f} s {cost}{tokens}"
 
 

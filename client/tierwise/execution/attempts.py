@@ -11,6 +11,7 @@ from tierwise.decisions import PlanStep
 from tierwise.error_class import ErrorClass
 from tierwise.errors import ProviderError
 from tierwise.money import answer_cost
+from tierwise.served_model import is_another_model
 
 
 class AttemptRecord:
@@ -91,6 +92,7 @@ class AttemptRecord:
         validator: str = "",
         request_id: str = "",
     ) -> Attempt:
+        served = answer.served_model if answer else ""
         attempt = Attempt(
             model_id=step.model.model_id,
             provider_id=step.model.provider_id,
@@ -103,7 +105,8 @@ class AttemptRecord:
             usage=answer.usage if answer else None,
             cost_nano_usd=cost,
             stated_cost=answer is not None and answer.cost_nano_usd is not None,
-            served_model=answer.served_model if answer else "",
+            served_model=served,
+            is_another_model=is_another_model(step.model.upstream_name, served),
             request_id=request_id or (answer.request_id if answer else ""),
             validator=validator,
             partial=error_class is not None and self._first_token_s is not None,

@@ -39,35 +39,53 @@ def decide(
             nothing is known to call.
     """
     check_request(request)
-    routerless = session.routerless
-    error: RouterError | None = None
+    routerless, asked_s, error = session.routerless, 0.0, None
     if routerless.should_ask():
-        message = routing_input(request, options, session.providers.callable_ids())
-        if not routerless.is_prepared:
-            timeout_s = max(timeout_s, COLD_TIMEOUT_S)
-        asking = ask_router(RoutePromptRequest(input=message), timeout_s)
-        if session.tracing is not None:
-            asking = session.tracing.route(asking, options)
-        try:
-            response = yield from asking
-        except RouterError as failure:
-            cause = routerless_cause(failure)
-            if cause is None:
-                raise _advised(failure, session, options) from failure.__cause__
-            error = failure
-            routerless.failed(cause)
-        else:
-            decision = decision_of(response.decision)
-            routerless.answered(options, decision)
-            return decision
+        asked_s = timeout_s if routerless.is_prepared else max(timeout_s, COLD_TIMEOUT_S)
+        answer = yield from _asked(session, request, options, asked_s)
+        if isinstance(answer, Decision):
+            return answer
+        error = answer
     own = routerless.decide(request, options)
+    if own is None and asked_s < COLD_TIMEOUT_S:
+        # There is nothing to go by for such a request, so the router is worth waiting for.
+        answer = yield from _asked(session, request, options, COLD_TIMEOUT_S)
+        if isinstance(answer, Decision):
+            return answer
+        error = answer
     if own is None:
         raise ConfigurationError(
-            f"no router answers at the moment ({error or 'asked just now'}), and no plan or model"
-            " is known that keeps the request's limits; name models with"
+            f"no router answers at the moment ({error}), and no plan or model is known that keeps"
+            " the request's limits; name models with"
             " ClientSettings(routerless=RouterlessDefaults(models=...))"
         ) from error
     return own
+
+
+def _asked(
+    session: Session, request: ChatRequest, options: RoutingOptions, timeout_s: float
+) -> Script[Decision | RouterError]:
+    """Returns the router's decision, or the failure that a chat goes on after.
+
+    Raises:
+        RouterError: It refused the request.
+        ConfigurationError: No provider that may be used has a key.
+    """
+    message = routing_input(request, options, session.providers.callable_ids())
+    asking = ask_router(RoutePromptRequest(input=message), timeout_s)
+    if session.tracing is not None:
+        asking = session.tracing.route(asking, options)
+    try:
+        response = yield from asking
+    except RouterError as failure:
+        cause = routerless_cause(failure)
+        if cause is None:
+            raise _advised(failure, session, options) from failure.__cause__
+        session.routerless.failed(cause)
+        return failure
+    decision = decision_of(response.decision)
+    session.routerless.answered(options, decision)
+    return decision
 
 
 def _advised(error: RouterError, session: Session, options: RoutingOptions) -> RouterError:

@@ -60,6 +60,8 @@ _CAUSES: Final = {
     grpc.StatusCode.UNKNOWN: RouterlessCause.UNAVAILABLE,
     grpc.StatusCode.DATA_LOSS: RouterlessCause.UNAVAILABLE,
     grpc.StatusCode.CANCELLED: RouterlessCause.UNAVAILABLE,
+    # What gRPC makes of the 404 of a proxy that has no router behind it just now.
+    grpc.StatusCode.UNIMPLEMENTED: RouterlessCause.UNAVAILABLE,
 }
 """Failures of the router that a chat goes on after. Others lie in the request or the set-up."""
 

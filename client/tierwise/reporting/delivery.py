@@ -10,8 +10,8 @@ from typing import Protocol
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
+from tierwise.errors import rich_details
 from tierwise.v1 import outcome_pb2, routing_service_pb2
 
 MAX_BATCH = 1_000
@@ -131,12 +131,8 @@ def pause_after(error: Exception, failures: int) -> Pause:
 def _retry_delay_s(error: Exception) -> float | None:
     if not isinstance(error, grpc.Call):
         return None
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:  # The details contradict the code.
-        return None
     retry = error_details_pb2.RetryInfo()
-    for detail in status.details if status is not None else ():
+    for detail in rich_details(error):
         if detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
             return max(float(retry.retry_delay.ToTimedelta().total_seconds()), 0.0)
     return None

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from tierwise.served_model import is_another_model
 from tierwise_server.ledger.money import UNBILLED, Tokens, call_cost
 from tierwise_server.ledger.records import (
     AttemptRecord,
@@ -27,7 +28,6 @@ from tierwise_server.ledger.records import (
     OutcomeRecord,
     PriceBasis,
 )
-from tierwise_server.ledger.served import is_another_model
 from tierwise_server.planning.prices import (
     InexactPriceError,
     PriceBand,

@@ -119,6 +119,19 @@ def test_a_failing_model_is_replaced_by_an_alternate_of_its_tier(world: World) -
     assert outcome.error_class is None
 
 
+@pytest.mark.parametrize(
+    ("served", "another"), [("gpt-small-1-2026-01-31", False), ("gpt-tiny-1", True)]
+)
+def test_a_model_that_was_not_asked_for_is_noticed(
+    world: World, served: str, another: bool
+) -> None:
+    world.providers.script("openai", Reply.text("An answer.", served_model=served))
+    with world.client() as client:
+        response = client.chat(LIKE["budget"])
+    assert response.served_model == served
+    assert response.attempts[0].is_another_model is another
+
+
 def test_a_refusal_goes_to_no_other_model(world: World) -> None:
     world.providers.script("openai", Reply.refusal())
     with world.client() as client, pytest.raises(ChatError) as caught:

@@ -59,6 +59,12 @@ def test_the_answer_goes_to_standard_output_and_the_rest_to_standard_error(
     assert call.streamed
 
 
+def test_a_model_that_was_not_asked_for_is_said_to_be_another(world: World, chat: Chat) -> None:
+    world.providers.script("openai", Reply.text("An answer.", served_model="gpt-tiny-1"))
+    done = chat(LIKE["budget"])
+    assert "gpt-small as gpt-tiny-1, which is not what was asked for, answered" in done.stderr
+
+
 def test_instructions_limits_and_pins_reach_the_model(world: World, chat: Chat) -> None:
     done = chat(
         *("--system", "Be terse.", "--max-output-tokens", "7", "--model", "gemini-mid", "Hello?")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.conftest import LIKE, CatalogFolder, StartServe, write_catalog
 from tests.integration.client.conftest import MODELS, World
 
 from tierwise import (
+    ChatResponse,
     ConfigurationError,
     Model,
     RouterError,
@@ -47,6 +50,12 @@ def world_at(port: int, providers: ProviderServer, spool: Path) -> World:
     return World(router=f"127.0.0.1:{port}", providers=providers, spool=spool)
 
 
+def outcome_ids(ledger: Path) -> list[str]:
+    """Returns the id of every outcome that a ledger holds."""
+    with closing(sqlite3.connect(ledger)) as connection:
+        return [one for (one,) in connection.execute("SELECT outcome_id FROM outcomes")]
+
+
 def test_a_killed_router_fails_no_call_and_every_outcome_arrives_once_it_is_back(
     start_serve: StartServe,
     catalog_with_models: CatalogFolder,
@@ -54,33 +63,39 @@ def test_a_killed_router_fails_no_call_and_every_outcome_arrives_once_it_is_back
     tmp_path: Path,
 ) -> None:
     calls, callers = 10_000, 16
-    served = start_serve("--catalog", str(catalog_with_models.path))
+    ledger = f"sqlite:///{tmp_path}/ledger.sqlite3"
+    flags = ("--catalog", str(catalog_with_models.path), "--ledger", ledger)
+    served = start_serve(*flags)
     port = served.port()
     world = world_at(port, providers, tmp_path / "spool.db")
     with world.client(router_timeout_s=0.25, report_outcomes=True) as client:
 
-        def ask(number: int) -> RouterlessCause | None:
+        def ask(number: int) -> ChatResponse:
             if number == calls // 4:
                 served.process.kill()
                 served.process.wait()
-            return client.chat(f"{LIKE['budget']} {number}").decision.routerless_cause
+            return client.chat(f"{LIKE['budget']} {number}")
 
         with ThreadPoolExecutor(callers) as pool:
-            causes = list(pool.map(ask, range(calls)))
+            responses = list(pool.map(ask, range(calls)))
+        causes = [one.decision.routerless_cause for one in responses]
         routerless = sum(cause is not None for cause in causes)
-        again = start_serve(
-            "--catalog", str(catalog_with_models.path), "--listen", f"127.0.0.1:{port}"
-        )
+        again = start_serve(*flags, "--listen", f"127.0.0.1:{port}")
         assert again.port() == port
         assert client.flush(60)
         status = client.status
-        assert client.chat(LIKE["budget"]).decision.routerless_cause is None
+        last = client.chat(LIKE["budget"])
+        assert last.decision.routerless_cause is None
+    again.end()
     assert routerless > 0
     assert causes[-1] is RouterlessCause.UNAVAILABLE
     assert len(providers.calls) == calls + 1
     assert status.routerless_decisions == routerless
     assert status.reporting.lost == status.reporting.rejected == 0
     assert status.reporting.delivered + status.reporting.duplicates >= calls
+    # Once each, though what the first server took without saying so was sent again.
+    kept = outcome_ids(tmp_path / "ledger.sqlite3")
+    assert sorted(kept) == sorted(one.outcome_id for one in (*responses, last))
 
 
 def test_a_router_that_is_slow_costs_its_deadline_and_no_more(

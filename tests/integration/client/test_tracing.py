@@ -30,10 +30,10 @@ from tierwise import (
     AttemptEvent,
     ChatError,
     Client,
+    ConfigurationError,
     ErrorClass,
     Hooks,
     Model,
-    RouterError,
     RouterlessDefaults,
     RoutingOptions,
     Usage,
@@ -404,7 +404,7 @@ def test_the_context_of_the_trace_alone_goes_to_the_router(traced: Traced) -> No
                 settings=traced.world.settings(),
                 tracing=Tracing(traced.provider),
             ) as client,
-            pytest.raises(RouterError),
+            pytest.raises(ConfigurationError),
         ):
             client.route("anything")
     finally:

@@ -149,6 +149,21 @@ def test_every_error_is_of_one_tree() -> None:
     assert all(issubclass(one, TierwiseError) for one in classes)
 
 
+@pytest.mark.parametrize(
+    "details", [status_pb2.Status(code=3, message="another").SerializeToString(), b"\xff\xff"]
+)
+def test_details_that_make_no_sense_leave_code_and_message(details: bytes) -> None:
+    """As a proxy between may make them, of an outage that must not look like a fault of ours."""
+    error = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(("grpc-status-details-bin", details)),
+        details="no router",
+    )
+    told = router_error(error)
+    assert (told.code, str(told), told.details) == (grpc.StatusCode.UNAVAILABLE, "no router", ())
+
+
 def test_errors_survive_pickling() -> None:
     """As they must, to come back from a worker process."""
     original = failed_call(grpc.StatusCode.NOT_FOUND, "no tier 'gold'", [INFO])

@@ -96,7 +96,7 @@ def test_a_router_that_is_away_stops_no_chat_and_one_that_refuses_does(
     cause = routerless_cause(router_fails(code))
     goes_on = code.name in {
         "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN",
-        "DATA_LOSS", "CANCELLED",
+        "DATA_LOSS", "CANCELLED", "UNIMPLEMENTED",
     }  # fmt: skip
     assert (cause is not None) is goes_on
     if goes_on:
@@ -134,6 +134,41 @@ def test_with_nothing_known_to_call_the_error_says_what_to_set() -> None:
         world.chat()
     assert isinstance(caught.value.__cause__, RouterError)
     assert world.outcomes == []
+
+
+def test_while_there_is_nothing_to_go_by_every_chat_asks_and_waits() -> None:
+    world = world_with()
+    world.routes(router_fails())
+    for _ in range(PATIENCE + 2):
+        with pytest.raises(ConfigurationError):
+            world.chat()
+    world.routes(decided(first(CHEAP)))
+    assert world.chat().decision.routerless_cause is None
+
+
+def test_a_request_that_no_known_plan_serves_waits_for_the_router_beyond_its_usual_limit() -> None:
+    world = world_with()
+    seen(world, decided(first(CHEAP)))
+    world.routes(router_fails(grpc.StatusCode.DEADLINE_EXCEEDED), decided(first(DEAR)))
+    script = decide(world.session, HELLO, RoutingOptions(denied_models=("cheap",)), 0.25)
+    waits = []
+
+    def watched() -> Any:  # noqa: ANN401 - a script
+        value, error = None, None
+        while True:
+            try:
+                effect = script.send(value) if error is None else script.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            waits.append(effect.timeout_s)
+            value, error = None, None
+            try:
+                value = yield effect
+            except RouterError as failure:
+                error = failure
+
+    assert world.run(watched()).model_id == "dear"
+    assert waits == [0.25, COLD_TIMEOUT_S]
 
 
 # Which plan is taken -----------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from tierwise_server.ledger.pricing import (
     price_id,
 )
 from tierwise_server.ledger.records import PriceBasis
-from tierwise_server.ledger.served import is_another_model
 from tierwise_server.planning.error_classes import ErrorClass
 
 SMALL_COST = 150_000 + 60_000
@@ -135,31 +134,3 @@ def test_models_of_a_revision_survive_being_written_down() -> None:
 def test_prices_that_differ_in_anything_have_ids_of_their_own() -> None:
     variants = (CHEAP, DEAR, price(150_000_000, 600_000_000, 1), price(150_000_000, 600_000_000, 0))
     assert len({price_id(one) for one in (*variants, price(1, 2), price(1, 2, source="list"))}) == 6
-
-
-@pytest.mark.parametrize(
-    ("asked", "served", "expected"),
-    [
-        ("gpt-4o", "gpt-4o", False),
-        ("gpt-4o", "gpt-4o-2024-08-06", False),
-        ("gpt-4o", "gpt-4o-mini", True),
-        ("gpt-4o", "gpt-4o-mini-2024-07-18", True),
-        ("gpt-3.5-turbo", "gpt-3.5-turbo-0125", False),
-        ("claude-sonnet-4", "claude-sonnet-4-20250514", False),
-        ("claude-sonnet-4", "claude-sonnet-4-5", True),
-        ("claude-3-5-sonnet-latest", "claude-3-5-sonnet-20241022", False),
-        ("mistral-small-latest", "mistral-small-2506", False),
-        ("gemini-2.5-pro", "gemini-2.5-pro-preview-05-06", False),
-        ("gemini-2.5-flash", "gemini-2.5-flash-lite", True),
-        ("gemini-2.0-flash", "models/gemini-2.0-flash-001", False),
-        ("llama3.2", "llama3.2:latest", False),
-        ("openai/gpt-oss-20b", "gpt-oss-20b", False),
-        ("Big-Model", "big-model", False),
-        ("", "gpt-4o", None),
-        ("gpt-4o", "", None),
-    ],
-)
-def test_another_model_is_told_from_a_version(
-    asked: str, served: str, expected: bool | None
-) -> None:
-    assert is_another_model(asked, served) is expected
