@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,8 @@ from tierwise_server.benching.resampling import (
     Interval,
     interval,
     means,
+    resamples_for,
+    samples_needed,
     share_at_least,
     weights,
 )
@@ -162,16 +165,15 @@ def find(
         is_stopped: Whether the cap ended the run.
     """
     models = plan.models
-    scores = [
-        _scores(task, plan, state, quality_of, seed)
-        for task in dict.fromkeys(one.task for one in plan.samples)
-    ]
+    counts = Counter(one.task for one in plan.samples)
+    resamples = resamples_for(list(counts.values()))
+    scores = [_scores(task, plan, state, quality_of, (seed, resamples)) for task in counts]
     cells = {
         (one.task, model.id): _cell(one, position, model, state, bar)
         for one in scores
         for position, model in enumerate(models)
     }
-    choices = tuple(_choice(one.task, models, cells, bar, confidence) for one in scores)
+    choices = tuple(_choice(one, models, cells, (bar, confidence), seed) for one in scores)
     complete = [
         position
         for position, model in enumerate(models)
@@ -205,8 +207,9 @@ def _scores(
     plan: BenchPlan,
     state: RunState,
     quality_of: Mapping[tuple[str, str], float],
-    seed: int,
+    drawing: tuple[int, int],
 ) -> _Scores:
+    seed, resamples = drawing
     samples = tuple(one for one in plan.samples if one.task == task)
     keys = [[(sample.id, model.id) for sample in samples] for model in plan.models]
     costs = [
@@ -219,7 +222,7 @@ def _scores(
         samples=samples,
         values=np.array(values, dtype=np.float64),
         costs=np.array(costs, dtype=np.float64),
-        weighting=weights(len(samples), task, seed),
+        weighting=weights(len(samples), task, seed, resamples),
     )
 
 
@@ -262,12 +265,13 @@ def _cell(scores: _Scores, position: int, model: BenchModel, state: RunState, ba
 
 
 def _choice(
-    task: str,
+    scores: _Scores,
     models: Sequence[BenchModel],
     cells: Mapping[tuple[str, str], Cell],
-    bar: float,
-    confidence: float,
+    asked: tuple[float, float],
+    seed: int,
 ) -> Choice:
+    task, (bar, confidence) = scores.task, asked
     tier_of = {one.id: one.registered.tier for one in models}
     own = [cells[task, one.id] for one in models if cells[task, one.id].is_complete]
     priced = sorted(
@@ -282,10 +286,12 @@ def _choice(
     elif chosen is None:
         near = max(own, key=lambda one: one.clears or 0.0)
         if _mean(near) >= bar:
-            reason = (
-                f"{near.model} is the nearest, sure to {near.clears or 0:.0%}: more samples may"
-                " decide"
-            )
+            position = [one.id for one in models].index(near.model)
+            needed = samples_needed(scores.values[position], bar, confidence, seed)
+            advice = "more samples may decide"
+            if needed is not None:
+                advice = f"some {needed} samples like these would do"
+            reason = f"{near.model} is the nearest, sure to {near.clears or 0:.0%}: {advice}"
         else:
             reason = f"the best is {best.model} with {_mean(best):.2f}"
     return Choice(

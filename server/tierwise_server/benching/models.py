@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 from tierwise.answers import Usage
 from tierwise.decisions import Capability, Model, Price
 from tierwise.errors import ConfigurationError
-from tierwise.providers.registry import ProviderRegistry
+from tierwise.providers.registry import KNOWN, ProviderRegistry
 from tierwise_server.benching.errors import BenchError
 from tierwise_server.catalog.faults import did_you_mean
 from tierwise_server.catalog.model import Catalog
@@ -148,7 +149,11 @@ def check_callable(
         try:
             registry.resolve(one.called)
         except ConfigurationError as error:
-            lacking[one.id] = str(error)
+            known = KNOWN.get(one.registered.provider)
+            variable = known.key_variable if known is not None else ""
+            is_key = bool(variable) and not os.environ.get(variable)
+            # The library's own advice is for programs.
+            lacking[one.id] = f"set {variable} to a key" if is_key else str(error)
     if not lacking:
         return
     lines = [f"{model}: {why}" for model, why in lacking.items()]

@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import asdict
 from typing import Any, Final
 
+from tierwise_server.benching.charts import bench_charts
 from tierwise_server.benching.findings import Findings
 from tierwise_server.benching.tables import bench_tables, closing_notes, heading, headline
 from tierwise_server.reporting.page import Page, render_page
@@ -37,6 +38,7 @@ def bench_page(found: Findings) -> str:
             heading=heading(found),
             headline=headline(found),
             tables=bench_tables(found),
+            charts=bench_charts(found),
             notes=closing_notes(found),
             made_at=datetime.datetime.now(datetime.UTC),
         )

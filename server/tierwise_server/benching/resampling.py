@@ -12,6 +12,7 @@ between models are paired.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +22,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES: Final = 4000
+
+MOST_WEIGHTS: Final = 16_000_000
+"""Weights that are held at a time, of 8 bytes each; of more samples there are fewer resamples."""
+
 COVERAGE: Final = 0.95
+_FACTORS: Final = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 _ADDED: Final = 0.5
 """What the scores 0 and 1 count that are added to each set."""
 
@@ -35,11 +41,16 @@ class Interval:
     high: float
 
 
-def weights(count: int, task: str, seed: int) -> Floats:
+def resamples_for(counts: Sequence[int]) -> int:
+    """Returns how many resamples to draw for tasks of so many samples."""
+    return min(RESAMPLES, MOST_WEIGHTS // (sum(counts) + 1))
+
+
+def weights(count: int, task: str, seed: int, resamples: int = RESAMPLES) -> Floats:
     """Returns the weights of so many samples and of the added 0 and 1, a row for each resample."""
     chance = np.random.default_rng((seed, zlib.crc32(task.encode())))
-    own = chance.standard_gamma(1.0, (RESAMPLES, count))
-    return np.hstack((own, chance.standard_gamma(_ADDED, (RESAMPLES, 2))))
+    own = chance.standard_gamma(1.0, (resamples, count))
+    return np.hstack((own, chance.standard_gamma(_ADDED, (resamples, 2))))
 
 
 def means(weighting: Floats, scores: Floats) -> Floats:
@@ -49,6 +60,23 @@ def means(weighting: Floats, scores: Floats) -> Floats:
     added = weighting[:, -2:]
     total = own @ scores[known] + added[:, 1]
     return np.asarray(total / (own.sum(axis=1) + added.sum(axis=1)), dtype=np.float64)
+
+
+def samples_needed(scores: Floats, bar: float, confidence: float, seed: int) -> int | None:
+    """Returns about how many samples like these would show that the mean reaches a bar.
+
+    The scores are repeated until they do. None where that takes more than 32 times as many, or the
+    mean is below the bar.
+    """
+    known = scores[~np.isnan(scores)]
+    if not len(known) or known.mean() < bar:
+        return None
+    for factor in _FACTORS:
+        repeated = np.repeat(known, factor)
+        weighting = weights(len(repeated), "needed", seed, resamples_for([len(repeated)]))
+        if share_at_least(means(weighting, repeated), bar) >= confidence:
+            return len(repeated)
+    return None
 
 
 def interval(mean: float, resampled: Floats) -> Interval:

@@ -20,6 +20,7 @@ from tierwise_server.benching.errors import BenchError
 
 FORMAT: Final = "tierwise-bench-run"
 FORMAT_VERSION: Final = 1
+_HEADER_START: Final = f'{{"kind": "{FORMAT}"'.encode()
 _MOST_DIFFERENCES: Final = 20
 
 
@@ -95,6 +96,8 @@ class RunFile:
         self.path = path
         self.state = RunState()
         self._begun: dict[str, int] = {}
+        self._header: dict[str, Any] | None = None
+        self._end = 0
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -115,7 +118,9 @@ class RunFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Closes the file."""
+        """Closes the file, and removes it where nothing was asked."""
+        if not self._end:
+            self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
     def begin(self, call: str, most_nano_usd: int) -> None:
@@ -140,16 +145,16 @@ class RunFile:
         whole = self._read()
         lines = whole.split(b"\n")
         torn = lines.pop()
-        if not lines:
-            if torn and not f'{{"kind": "{FORMAT}'.encode().startswith(torn[: len(FORMAT) + 10]):
-                raise self._no_run(1)
-            os.ftruncate(self._descriptor, 0)
-            self._end = 0
-            header = {"kind": FORMAT, "version": FORMAT_VERSION, "settings": settings}
-            self._write(header)
-            return
         objects = [self._object(line, number) for number, line in enumerate(lines, start=1)]
-        self._check_header(objects[0], settings)
+        if not objects and torn and not _HEADER_START.startswith(torn[: len(_HEADER_START)]):
+            raise self._no_run(1)
+        if objects:
+            self._check_header(objects[0], None if len(objects) == 1 else settings)
+        if len(objects) <= 1:
+            # Nothing was asked yet. The header is written with the first row.
+            os.ftruncate(self._descriptor, 0)
+            self._header = {"kind": FORMAT, "version": FORMAT_VERSION, "settings": settings}
+            return
         for number, one in enumerate(objects[1:], start=2):
             self._replay(one, number)
         # What was being written when an earlier run was killed.
@@ -157,7 +162,7 @@ class RunFile:
         if torn:
             os.ftruncate(self._descriptor, self._end)
         if lost := sum(self._begun.values()):
-            self._write({"kind": "lost", "spent_nano_usd": lost})
+            self._write({"kind": "lost", "most_nano_usd": lost})
             self.state.spent_nano_usd += lost
 
     def _read(self) -> bytes:
@@ -179,7 +184,7 @@ class RunFile:
             f"{self.path}:{line}: no row of a run; name another --run, and it is left as it is"
         )
 
-    def _check_header(self, header: dict[str, Any], settings: dict[str, str]) -> None:
+    def _check_header(self, header: dict[str, Any], settings: dict[str, str] | None) -> None:
         known = header.get("settings")
         if header.get("kind") != FORMAT or not isinstance(known, dict):
             raise self._no_run(1)
@@ -188,7 +193,7 @@ class RunFile:
                 f"{self.path} is of version {header.get('version')}, and this reads"
                 f" {FORMAT_VERSION}; name another --run"
             )
-        lines = list(_differences(known, settings))
+        lines = list(_differences(known, settings)) if settings is not None else []
         if lines:
             more = len(lines) - _MOST_DIFFERENCES
             shown = lines[:_MOST_DIFFERENCES] + ([f"  and {more} more"] if more > 0 else [])
@@ -205,11 +210,11 @@ class RunFile:
     def _replay(self, found: dict[str, Any], number: int) -> None:
         kind, call = found.pop("kind", None), found.pop("call", "")
         if kind == "begun":
-            self._begun[call] = self._begun.get(call, 0) + int(found["most_nano_usd"])
+            self._begun[call] = self._begun.get(call, 0) + self._amount(found, number)
             return
         if kind == "lost":
             self._begun.clear()
-            self.state.spent_nano_usd += int(found["spent_nano_usd"])
+            self.state.spent_nano_usd += self._amount(found, number)
             return
         row_type = _KINDS.get(kind or "")
         if row_type is None:
@@ -221,6 +226,12 @@ class RunFile:
         self._begun.pop(call, None)
         self._take(row)
 
+    def _amount(self, found: Mapping[str, Any], number: int) -> int:
+        amount = found.get("most_nano_usd")
+        if not isinstance(amount, int):
+            raise self._no_run(number)
+        return amount
+
     def _take(self, row: Row) -> None:
         self.state.spent_nano_usd += row.spent_nano_usd
         if isinstance(row, AnswerRow):
@@ -229,7 +240,8 @@ class RunFile:
             self.state.judgements[row.sample, row.model, row.order] = row
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        line = (json.dumps(row, ensure_ascii=True) + "\n").encode()
+        rows = [row] if self._header is None else [self._header, row]
+        line = "".join(f"{json.dumps(one, ensure_ascii=True)}\n" for one in rows).encode()
         try:
             written = 0
             while written < len(line):
@@ -242,6 +254,7 @@ class RunFile:
                 " on where it was"
             ) from error
         self._end += len(line)
+        self._header = None
 
 
 def _differences(known: Mapping[str, Any], settings: Mapping[str, str]) -> Iterator[str]:

@@ -32,9 +32,9 @@ def bench_tables(found: Findings) -> tuple[Table, ...]:
 
 def heading(found: Findings) -> tuple[str, ...]:
     """Returns what was measured, in lines."""
-    answers = sum(one.samples for one in found.cells.values())
+    samples = sum(found.cells[task, found.models[0]].samples for task in found.tasks)
     lines = [
-        f"{len(found.tasks)} tasks, {len(found.models)} models, {count(answers)} samples in all;"
+        f"{len(found.tasks)} tasks, {count(samples)} samples, {len(found.models)} models;"
         f" the bar is {found.bar:g}, the confidence asked for {found.confidence:g}",
         f"Spent {usd(found.spent_nano_usd, places_for(found.spent_nano_usd))}, judge included",
     ]

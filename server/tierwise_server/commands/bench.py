@@ -186,6 +186,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    wants_proposal = arguments.propose or arguments.apply
+    if wants_proposal and arguments.output is None and arguments.format not in {None, "table"}:
+        raise BenchError("a proposal goes to standard output: give the report a file with --output")
     folder = Path(arguments.catalog)
     files = read_catalog_files(folder)
     catalog = parse_catalog(files)
@@ -218,7 +221,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         if arguments.evidence is not None:
             _write_evidence(arguments.evidence, plan, run, quality_of)
     _show(found, arguments)
-    if arguments.propose or arguments.apply:
+    if wants_proposal:
         proposal = propose(found, catalog, files)
         sys.stdout.write(
             proposal.diff() or "The files say so already: there is nothing to change.\n"

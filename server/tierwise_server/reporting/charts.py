@@ -99,6 +99,19 @@ class _Bar:
     paint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntervalBar:
+    """A mean and its interval."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    figure: str
+    """As it is written beside the bar."""
+    paint: str
+
+
 def charts_of(report: Report) -> dict[str, list[Chart]]:
     """Returns the charts by the table that they stand beside."""
     if not (report.overall.calls or report.decisions.decisions):
@@ -192,15 +205,14 @@ def _decisions(report: Report) -> Iterator[Chart]:
 
 
 def _interval(found: ShuffleControl) -> Chart:
-    bars = [
-        _Bar(
-            "gain over the shuffle",
-            found.low,
-            found.high,
-            f"{found.gain:+.4f}",
-            {"better": "good", "worse": "warn"}.get(found.verdict, "neutral"),
-        )
-    ]
+    one = IntervalBar(
+        name="gain over the shuffle",
+        mean=found.gain,
+        low=found.low,
+        high=found.high,
+        figure=f"{found.gain:+.4f}",
+        paint={"better": "good", "worse": "warn"}.get(found.verdict, "neutral"),
+    )
     chart = Chart(
         id="gain",
         title="Gain in quality over the shuffled mix",
@@ -208,15 +220,25 @@ def _interval(found: ShuffleControl) -> Chart:
         f" {found.high:+.4f}.",
         legend=(("limit", "no gain"),),
     )
+    draw_intervals(chart, [one], limit=0.0)
     least, most = min(found.low, 0.0), max(found.high, 0.0)
-    scale = _draw_bars(chart, bars)
-    for value, paint in ((0.0, "limit"), (found.gain, "ink")):
-        x = _LABEL + (value - least) * scale
-        chart.strokes.append(Stroke(((x, _TOP - 6), (x, _TOP + _BAR + 6)), paint))
     chart.labels.append(Label(_LABEL, _TOP + _ROW + 10, f"{least:+.3f}"))
     chart.labels.append(Label(WIDTH - _FIGURE, _TOP + _ROW + 10, f"{most:+.3f}", "end"))
     chart.height += 16
     return chart
+
+
+def draw_intervals(chart: Chart, intervals: Sequence[IntervalBar], *, limit: float) -> None:
+    """Draws intervals below each other, each with its mean, and a limit across all of them."""
+    bars = [_Bar(one.name, one.low, one.high, one.figure, one.paint) for one in intervals]
+    least = min(0.0, *(one.low for one in intervals))
+    scale = _draw_bars(chart, bars, least_end=limit)
+    bottom = _TOP + (len(bars) - 1) * _ROW + _BAR + 6
+    x = _LABEL + (limit - least) * scale
+    chart.strokes.append(Stroke(((x, _TOP - 6), (x, bottom)), "limit"))
+    for number, one in enumerate(intervals):
+        x, y = _LABEL + (one.mean - least) * scale, _TOP + number * _ROW
+        chart.strokes.append(Stroke(((x, y - 4), (x, y + _BAR + 4)), "ink"))
 
 
 def _draw_bars(chart: Chart, bars: Sequence[_Bar], *, least_end: float = 0) -> float:

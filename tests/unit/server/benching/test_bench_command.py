@@ -111,8 +111,8 @@ def test_a_killed_run_goes_on_where_it_was(world: World) -> None:
     assert found["cells"][0]["quality"]["mean"] == 1.0
     (lost,) = rows(world, "lost")
     answered = sum(row["spent_nano_usd"] for row in rows(world, "answer"))
-    assert lost["spent_nano_usd"] > 4_000_000
-    assert found["spent_nano_usd"] == answered + lost["spent_nano_usd"]
+    assert lost["most_nano_usd"] > 4_000_000
+    assert found["spent_nano_usd"] == answered + lost["most_nano_usd"]
 
 
 def test_a_line_cut_in_the_middle_is_asked_again(world: World) -> None:
@@ -154,6 +154,7 @@ def test_a_model_without_key_is_refused_with_the_variable(
     assert "set ANTHROPIC_API_KEY" in shown
     assert "--models small" in shown
     assert world.server.calls == ()
+    assert not (world.folder / "run.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -136,12 +136,31 @@ def test_a_broken_row_in_the_middle_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [0, 1, 20, 60])
 def test_a_run_that_was_killed_at_its_first_line_begins_anew(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "run.jsonl"
-    RunFile(path, SETTINGS).__exit__(None, None, None)
+    with RunFile(path, SETTINGS) as run:
+        run.begin("s a", 1)
     path.write_bytes(path.read_bytes()[:kept])
     with RunFile(path, SETTINGS) as run:
         run.add("s a", ROW)
     with RunFile(path, SETTINGS) as run:
         assert list(run.state.answers) == [("s", "a")]
+
+
+def test_a_run_in_which_nothing_was_asked_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with RunFile(path, SETTINGS):
+        pass
+    assert not path.exists()
+
+
+def test_a_run_that_only_began_takes_other_settings(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with RunFile(path, SETTINGS) as run:
+        run.begin("s a", 1)
+    path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    with RunFile(path, {"model b": "x/z"}) as run:
+        run.begin("s b", 1)
+    with pytest.raises(BenchError, match="other settings"):
+        RunFile(path, SETTINGS)
 
 
 def test_two_runs_can_not_share_a_file(tmp_path: Path) -> None:

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from tierwise_server.benching.resampling import interval, means, share_at_least, weights
+from tierwise_server.benching.resampling import (
+    MOST_WEIGHTS,
+    interval,
+    means,
+    resamples_for,
+    samples_needed,
+    share_at_least,
+    weights,
+)
 
 
 @pytest.mark.parametrize(("good", "count"), [(8, 8), (3, 8), (0, 5), (45, 50)])
@@ -37,3 +45,18 @@ def test_models_are_weighed_alike_so_that_equal_ones_differ_by_nothing() -> None
     weighting = weights(6, "task", 0)
     scores = np.array([0.1, 1, 1, 0.5, 0, 1])
     assert not (means(weighting, scores) - means(weighting, scores.copy())).any()
+
+
+def test_it_says_how_many_samples_would_do() -> None:
+    perfect = np.ones(6)
+    needed = samples_needed(perfect, 0.85, 0.9, 0)
+    assert needed == 12
+    true = beta(needed + 0.5, 0.5)
+    assert true.sf(0.85) >= 0.89
+    assert samples_needed(np.array([1.0, 0.6, 1.0, 0.7]), 0.85, 0.9, 0) is None
+    assert samples_needed(np.array([1.0, np.nan, 1.0, 0.9]), 0.85, 0.9, 0) is not None
+
+
+def test_many_samples_need_no_more_memory() -> None:
+    assert resamples_for([20]) == 4000
+    assert resamples_for([20_000] * 5) * 100_000 <= MOST_WEIGHTS
