@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tierwise_server.benching.findings import Cell, Findings
+from tierwise_server.benching.cells import Cell
+from tierwise_server.benching.findings import Findings
 from tierwise_server.reporting.charts import Chart, IntervalBar, draw_intervals
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tierwise_server.benching.check_files import (
     MAX_TEXT_LENGTH,
@@ -22,18 +22,15 @@ from tierwise_server.benching.check_files import (
     read_checks,
 )
 from tierwise_server.benching.errors import BenchError
+from tierwise_server.benching.json_lines import json_line_nodes
 from tierwise_server.benching.samples import Sample
 from tierwise_server.catalog.document import (
-    FILE_START,
-    Entry,
-    Listing,
     Mapping,
     Node,
     Scalar,
-    Spot,
     read_document,
 )
-from tierwise_server.catalog.faults import FaultLog, FaultRule, FileFaults, quoted
+from tierwise_server.catalog.faults import FaultLog, FaultRule, FileFaults
 from tierwise_server.catalog.ids import Location, TaskId
 from tierwise_server.catalog.known import KnownIds
 from tierwise_server.catalog.schema import Record, list_items, listing, read_record
@@ -142,7 +139,7 @@ class _Reading:
         task = Scalar(source.task, 1, 1, False) if source.task else None
         if source.name.endswith(".jsonl"):
             defaults = _Defaults(task=task)
-            for node in _json_lines(source.content, faults):
+            for node in json_line_nodes(source.content, faults):
                 yield from self._sample(node, defaults, faults, own_task=task is None)
             return
         top = read_document(source.content, faults)
@@ -279,55 +276,3 @@ def _description(content: bytes) -> str:
     entries = node.entries if isinstance(node, Mapping) else ()
     found = next((one.value for one in entries if one.key.text == "description"), None)
     return found.text if isinstance(found, Scalar) else ""
-
-
-def _json_lines(content: bytes, faults: FileFaults) -> Iterator[Node]:
-    """Yields the objects of a JSONL file as nodes that know their line."""
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            pairs = json.loads(line, object_pairs_hook=_Pairs, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            faults.add(
-                Spot(number, 1), FaultRule.SYNTAX, "Not JSON in UTF-8.", "Write one object a line."
-            )
-            continue
-        yield _json_node(pairs, number, faults)
-    if not content.strip():
-        faults.add(
-            FILE_START, FaultRule.EMPTY_FILE, "The file holds nothing.", "Fill or remove it."
-        )
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """The keys and values of an object, in order, repeated ones included."""
-
-
-def _json_node(value: object, line: int, faults: FileFaults) -> Node:
-    if isinstance(value, _Pairs):
-        entries: dict[str, Entry] = {}
-        for key, inner in value:
-            name = Scalar(key, line, 1, False)
-            if key in entries:
-                message = f"Key {quoted(key)} is there twice."
-                faults.add(name, FaultRule.DUPLICATE_KEY, message, "Keep one of the two.")
-            entries[key] = Entry(name, _json_node(inner, line, faults))
-        return Mapping(tuple(entries.values()), line, 1)
-    if isinstance(value, list):
-        return Listing(tuple(_json_node(one, line, faults) for one in value), line, 1)
-    if isinstance(value, str):
-        return Scalar(value, line, 1, False)
-    return Scalar(_json_word(value), line, 1, True)
-
-
-def _json_word(value: object) -> str:
-    words = {None: "", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return words[value]
-    # Never with an exponent, which the readers of numbers don't take.
-    return f"{value:f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)

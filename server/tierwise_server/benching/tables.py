@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tierwise_server.benching.findings import Cell, Findings
+from tierwise_server.benching.cells import Cell
+from tierwise_server.benching.findings import Findings
 from tierwise_server.benching.resampling import RESAMPLES, Interval
 from tierwise_server.reporting.table import ALERT, Table
 from tierwise_server.reporting.wording import UNKNOWN, count, duration, percent, places_for, usd
 
 _PER_CALLS: Final = 1000
 """Costs are shown for so many calls: those of one are too small to read."""
+
+_COST: Final = "per 1,000"
+"""Heading of costs."""
 
 _CONTRADICTIONS_ALERT: Final = 0.3
 _NONSENSE_ALERT: Final = 0.1
@@ -34,8 +38,9 @@ def heading(found: Findings) -> tuple[str, ...]:
     """Returns what was measured, in lines."""
     samples = sum(found.cells[task, found.models[0]].samples for task in found.tasks)
     lines = [
-        f"{len(found.tasks)} tasks, {count(samples)} samples, {len(found.models)} models;"
-        f" the bar is {found.bar:g}, the confidence asked for {found.confidence:g}",
+        f"{_plural(len(found.tasks), 'task')}, {_plural(samples, 'sample')},"
+        f" {_plural(len(found.models), 'model')}; the bar is {found.bar:g}, the confidence"
+        f" asked for {found.confidence:g}",
         f"Spent {usd(found.spent_nano_usd, places_for(found.spent_nano_usd))}, judge included",
     ]
     if found.is_stopped:
@@ -96,40 +101,24 @@ def interval_text(one: Interval | None) -> str:
 
 
 def _choices(found: Findings) -> Iterator[Table]:
-    headings: tuple[str, ...] = (
-        "task",
-        "cheapest that clears the bar",
-        "tier",
-        "quality",
-        "confidence",
-        "cost",
-        "",
-    )
-    rows: list[tuple[str, ...]] = []
+    rows = []
     for one in found.choices:
         cell = found.cells.get((one.task, one.model))
-        if cell is None:
-            rows.append((one.task, "none", "", "", "", "", one.reason))
-            continue
-        rows.append(
-            (
-                one.task,
-                one.model,
-                one.tier,
+        figures = (UNKNOWN, UNKNOWN, UNKNOWN)
+        if cell is not None:
+            figures = (
                 interval_text(cell.quality),
                 percent(cell.clears),
                 _cost(cell.cost_nano_usd),
-                "",
             )
-        )
-    if all(one.model for one in found.choices):
-        headings = headings[:-1]
+        rows.append((one.task, one.model or "none", one.tier or UNKNOWN, *figures))
     yield Table(
         id="choices",
         title="What to use for each task",
-        headings=headings,
-        rows=tuple(row[: len(headings)] for row in rows),
+        headings=("task", "cheapest that clears the bar", "tier", "quality", "confidence", _COST),
+        rows=tuple(rows),
         word_columns=3,
+        notes=tuple(f"{one.task}: {one.reason}." for one in found.choices if one.reason),
     )
 
 
@@ -165,7 +154,7 @@ def _policies(found: Findings) -> Iterator[Table]:
     yield Table(
         id="policies",
         title="What routing by task could save",
-        headings=("", "quality", "cost", "of the dearest"),
+        headings=("", "quality", _COST, "of the dearest"),
         rows=tuple(
             (
                 one.name,
@@ -177,8 +166,8 @@ def _policies(found: Findings) -> Iterator[Table]:
         ),
         notes=(
             "Over the samples that all complete models have a score for. The choices were made on"
-            " these same samples, so expect a little less of them. The oracle knows each answer"
-            " beforehand: no router reaches it.",
+            " these same samples, so expect a little less of them; a task without one counts with"
+            " its best model. The oracle knows each answer beforehand: no router reaches it.",
         ),
     )
 
@@ -239,7 +228,7 @@ def _measures(found: Findings) -> Iterator[Table]:
             "failed",
             "cut",
             "clears",
-            "cost",
+            _COST,
             "p50",
             "p90",
         ),
@@ -310,3 +299,7 @@ def _cost(nano_usd: float | None) -> str:
 
 def _seconds(seconds: float | None) -> str:
     return duration(None if seconds is None else round(seconds * 1_000_000))
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"

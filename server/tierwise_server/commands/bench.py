@@ -7,7 +7,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,12 +15,9 @@ from tierwise.providers.registry import ProviderRegistry
 from tierwise_server.benching.errors import BenchError
 from tierwise_server.benching.estimate import Estimate, estimates
 from tierwise_server.benching.findings import (
-    DEFAULT_BAR,
-    DEFAULT_CONFIDENCE,
     Findings,
     find,
 )
-from tierwise_server.benching.functions import load_function
 from tierwise_server.benching.proposal import apply, propose
 from tierwise_server.benching.rendering import bench_json, bench_page, bench_text
 from tierwise_server.benching.run_file import RunFile
@@ -29,7 +25,6 @@ from tierwise_server.benching.running import BenchPlan, RunEnd
 from tierwise_server.benching.sample_files import shipped_sets
 from tierwise_server.benching.scoring import qualities
 from tierwise_server.benching.session import (
-    Options,
     carry_out,
     check_before,
     evidence,
@@ -38,17 +33,14 @@ from tierwise_server.benching.session import (
 )
 from tierwise_server.catalog.faults import CatalogInvalidError
 from tierwise_server.catalog.loader import parse_catalog, read_catalog_files
+from tierwise_server.commands.bench_options import LIST, bench_options, bench_parser
 from tierwise_server.evidence.writing import FaultyEvidenceError, append_rows
-from tierwise_server.planning.prices import NANO_USD_PER_USD
 from tierwise_server.reporting.table import Table
 from tierwise_server.reporting.table_text import table_lines
 from tierwise_server.reporting.wording import UNKNOWN, count, places_for, usd
 
 MISUSE: Final = 2
 DECLINED: Final = 1
-DEFAULT_RUN: Final = "bench-run.jsonl"
-DEFAULT_CAP_USD: Final = "5"
-LIST: Final = "list"
 
 RENDERERS: Final[Mapping[str, Callable[[Findings], str]]] = {
     "table": bench_text,
@@ -62,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
     1 when the person says no, or the run is not whole; 2 when it can't be made.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = bench_parser().parse_args(argv)
     if arguments.samples == [LIST]:
         for name, description in shipped_sets().items():
             print(f"{name:<20} {description}")
@@ -77,114 +69,6 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tierwise bench",
-        description="Measures models on sample prompts of each task: quality with intervals, cost"
-        " and latency; the cheapest model that clears the bar for each task; models that are"
-        " dearer and not better. Run the same command again to go on after a stop.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--catalog", default="utterances", help="Folder; default: utterances.")
-    parser.add_argument(
-        "--samples",
-        nargs="+",
-        required=True,
-        metavar="FILE",
-        help="Samples as YAML or JSONL, or names of sets that come along; FILE=TASK makes them"
-        f" samples of that task. `--samples {LIST}` shows the sets.",
-    )
-    parser.add_argument("--tasks", nargs="+", default=(), metavar="TASK", help="Only these.")
-    parser.add_argument(
-        "--models", nargs="+", default=(), metavar="MODEL", help="Default: all of the catalog."
-    )
-    parser.add_argument(
-        "--judge", default="", metavar="MODEL", help="Model of the catalog that goes by rubrics."
-    )
-    parser.add_argument(
-        "--no-judge", action="store_true", help="Score samples with a rubric by their checks."
-    )
-    parser.add_argument(
-        "--baseline",
-        default="",
-        metavar="MODEL",
-        help="Measured model whose answers the judge compares with, where there is no reference.",
-    )
-    parser.add_argument(
-        "--function",
-        action="append",
-        default=[],
-        metavar="[TASK=]MODULE:FUNCTION",
-        help="Python function that scores answers, of a sample and a text; 0 to 1, or a boolean.",
-    )
-    parser.add_argument(
-        "--run",
-        type=Path,
-        default=Path(DEFAULT_RUN),
-        metavar="FILE",
-        help=f"Where answers are kept, with their text; default: {DEFAULT_RUN}. A run that is"
-        " there goes on.",
-    )
-    parser.add_argument(
-        "--max-cost",
-        default=DEFAULT_CAP_USD,
-        metavar="USD",
-        help=f"Cap on the whole run, or `none`; default: {DEFAULT_CAP_USD}.",
-    )
-    parser.add_argument("--yes", action="store_true", help="Start without asking.")
-    parser.add_argument(
-        "--concurrency",
-        type=_whole,
-        default=4,
-        metavar="N",
-        help="Calls of one model at a time; default: 4.",
-    )
-    parser.add_argument(
-        "--max-output-tokens",
-        type=_whole,
-        default=1024,
-        metavar="N",
-        help="Of samples that say nothing; default: 1024. Reasoning counts.",
-    )
-    parser.add_argument(
-        "--temperature", type=float, metavar="T", help="Default: each provider's own."
-    )
-    parser.add_argument(
-        "--bar",
-        type=_share,
-        default=DEFAULT_BAR,
-        metavar="Q",
-        help=f"Mean quality that is good enough; default: {DEFAULT_BAR}.",
-    )
-    parser.add_argument(
-        "--confidence",
-        type=_share,
-        default=DEFAULT_CONFIDENCE,
-        metavar="SHARE",
-        help=f"How sure a model must be to clear it; default: {DEFAULT_CONFIDENCE}.",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="Of the resampling; default: 0.")
-    parser.add_argument(
-        "--format",
-        choices=tuple(RENDERERS),
-        help="Default: by the ending of the file, else `table`.",
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="Default: standard output.")
-    parser.add_argument(
-        "--evidence",
-        type=Path,
-        metavar="FILE",
-        help="Add a row of evidence for each sample and model to this JSONL file.",
-    )
-    parser.add_argument(
-        "--propose",
-        action="store_true",
-        help="Show what the result would change in the catalog's files, as a diff.",
-    )
-    parser.add_argument("--apply", action="store_true", help="As --propose, and change the files.")
-    return parser
-
-
 def _bench(arguments: argparse.Namespace) -> int:
     wants_proposal = arguments.propose or arguments.apply
     if wants_proposal and arguments.output is None and arguments.format not in {None, "table"}:
@@ -192,7 +76,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.catalog)
     files = read_catalog_files(folder)
     catalog = parse_catalog(files)
-    options = _options(arguments)
+    options = bench_options(arguments)
     plan = make_plan(options, catalog)
     registry = ProviderRegistry({})
     with RunFile(arguments.run, settings_of(plan, options.functions)) as run:
@@ -233,35 +117,6 @@ def _bench(arguments: argparse.Namespace) -> int:
             print(f"changed: {', '.join(proposal.after)}")
     is_whole = all(one.is_complete for one in found.cells.values())
     return 0 if is_whole and not end.cap_reached else DECLINED
-
-
-def _options(arguments: argparse.Namespace) -> Options:
-    return Options(
-        samples=arguments.samples,
-        tasks=arguments.tasks,
-        models=arguments.models,
-        judge=arguments.judge,
-        use_judge=not arguments.no_judge,
-        baseline=arguments.baseline,
-        functions=tuple(map(load_function, arguments.function)),
-        max_output_tokens=arguments.max_output_tokens,
-        temperature=arguments.temperature,
-        concurrency=arguments.concurrency,
-        cap_nano_usd=_cap(arguments.max_cost),
-        seed=arguments.seed,
-    )
-
-
-def _cap(given: str) -> int | None:
-    if given == "none":
-        return None
-    try:
-        amount = Decimal(given)
-    except InvalidOperation:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
-        raise BenchError(f"--max-cost takes US dollars as 2.50, or `none`, not {given!r}")
-    return int(amount * NANO_USD_PER_USD)
 
 
 def _show_estimate(expected: Sequence[Estimate], run: RunFile, cap_nano_usd: int | None) -> None:
@@ -377,17 +232,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError("must be from 0 to 1")
-    return number
