@@ -27,6 +27,8 @@ PROGRAMS = (
     "report",
     "chat",
     "reporting",
+    "crashes",
+    "fleet",
     "escalation_cost",
     "flips",
     "surface_cues",
