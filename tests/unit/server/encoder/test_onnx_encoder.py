@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -174,3 +175,23 @@ def test_serving_imports_neither_torch_nor_what_builds_encoders(encoder_dir: Pat
 
 def test_checksums_of_the_artifact_hold(encoder_dir: Path, manifest: Manifest) -> None:
     assert read_manifest(encoder_dir).model_sha256 == manifest.model_sha256
+
+
+def test_the_runtime_neither_tells_nor_keeps_anything(tmp_path: Path, encoder_dir: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path;"
+        "from tierwise_server.encoder.onnx_encoder import OnnxEncoder;"
+        "OnnxEncoder.load(Path(sys.argv[1])).encode('hello')"
+    )
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(encoder_dir)],
+        env=kept | {"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*")) == []
