@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +24,29 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # Replicas that say NOT_SERVING, since they start or stop, get no calls.
+    "healthCheckConfig": {"serviceName": ""},
+    "methodConfig": [
+        {
+            "name": [{"service": "tierwise.v1.RoutingService"}],
+            # All within the call's deadline. Only what no router has answered: a refusal is an
+            # answer, and to repeat it at once would make an overload worse. CANCELLED is what gRPC
+            # makes of a call that reaches a server which has just begun to close.
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "0.05s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+            },
+        }
+    ],
+}
+"""How calls go to the replicas that the router's address stands for: in turns, and to another one
+where one is gone."""
+
 _OPTIONS = (
     # After an outage the router is tried again soon, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -30,8 +54,7 @@ _OPTIONS = (
     # the wait between tries (https://github.com/grpc/grpc/issues/33423).
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    # Deciding without the router is our business; a hidden retry would only eat the deadline.
-    ("grpc.enable_retries", 0),
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
 )
 
 

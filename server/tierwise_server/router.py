@@ -7,7 +7,9 @@ event loop for long.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -15,6 +17,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tierwise_server.call_limits import CallControl
 from tierwise_server.deciding.decide import Opening, close_decision, open_decision
 from tierwise_server.deciding.errors import (
     EncoderMismatchError,
@@ -87,6 +90,7 @@ class Router:
         dimensions: int,
         fleet: FleetMonitor | None = None,
         spending: SpendControl | None = None,
+        calls: CallControl | None = None,
     ) -> None:
         """Takes what it needs; the first catalog is the default.
 
@@ -98,6 +102,7 @@ class Router:
             dimensions: Of its vectors.
             fleet: What observes the models. None where no outcomes come in.
             spending: What holds callers to their limits. None where nobody spends.
+            calls: What holds callers to how much they may call. None where nobody does.
         """
         self.catalogs = catalogs
         self._default = next(iter(catalogs))
@@ -107,6 +112,7 @@ class Router:
         self._dimensions = dimensions
         self._fleet = fleet or FleetMonitor()
         self._spending = spending or SpendControl()
+        self._calls = calls or CallControl()
 
     def forget_scores(self) -> None:
         """Drops what was found by catalogs that may be out of service; vectors stay.
@@ -141,9 +147,16 @@ class Router:
             TooLateError: The answer would come after the deadline.
             DeadlinePassedError: The deadline passed before the prompt was embedded.
             SpendLimitReachedError: The caller has spent what it may.
+            CallLimitReachedError: The caller calls more than it may.
         """
         started = time.perf_counter()
         live = self.live(query.catalog)
+        with self._calls.entered(live.name, query.request.caller):
+            return await self._route(live, query, started, deadline)
+
+    async def _route(
+        self, live: LiveCatalog, query: Query, started: float, deadline: float | None
+    ) -> Routed:
         snapshot = live.snapshot
         if query.is_prompt_alone:
             known = self._cache.get(query.embedded_text)
@@ -174,9 +187,24 @@ class Router:
             TooLateError: The last answer would come after the deadline.
             DeadlinePassedError: The deadline passed before every prompt was embedded.
             SpendLimitReachedError: A caller has spent what it may.
+            CallLimitReachedError: A caller calls more than it may.
         """
         started = time.perf_counter()
         names = each_below(path, queries, lambda query: self.live(query.catalog).name)
+        callers = (query.request.caller for query in queries)
+        with contextlib.ExitStack() as entered:
+            for (name, caller), count in Counter(zip(names, callers, strict=True)).items():
+                entered.enter_context(self._calls.entered(name, caller, count))
+            return await self._route_all(queries, names, path, started, deadline)
+
+    async def _route_all(
+        self,
+        queries: Sequence[Query],
+        names: Sequence[str],
+        path: str,
+        started: float,
+        deadline: float | None,
+    ) -> list[Routed]:
         snapshots = {name: self.catalogs[name].snapshot for name in set(names)}
         openings = await asyncio.get_running_loop().run_in_executor(
             None,
@@ -228,9 +256,20 @@ class Router:
         """
         started = time.perf_counter()
         live = self.live(query.catalog)
+        if expected_revision and expected_revision != live.snapshot.revision:
+            raise RevisionMismatchError(expected=expected_revision, actual=live.snapshot.revision)
+        with self._calls.entered(live.name, query.request.caller):
+            return await self._explain(live, query, task_limit, started, deadline)
+
+    async def _explain(
+        self,
+        live: LiveCatalog,
+        query: Query,
+        task_limit: int,
+        started: float,
+        deadline: float | None,
+    ) -> Explained:
         snapshot = live.snapshot
-        if expected_revision and expected_revision != snapshot.revision:
-            raise RevisionMismatchError(expected=expected_revision, actual=snapshot.revision)
         # Anew, since what is remembered of a prompt says nothing of the rules that hold for it.
         opening = await self._open(snapshot, query)
         routed = await self._finish(live.name, snapshot, query, opening, started, deadline)

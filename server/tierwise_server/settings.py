@@ -127,6 +127,15 @@ class Settings:
     grace_s: float = _setting(
         10.0, "Seconds that calls in flight get to finish after SIGTERM.", least=0
     )
+    drain_delay_s: float = _setting(
+        0.0,
+        "Seconds between saying NOT_SERVING and taking no more calls, for load balancers that learn"
+        " of it late. Counts before `--grace-s`.",
+        least=0,
+    )
+    max_connections: int = _setting(
+        2000, "Connections at a time; beyond, new ones are closed at once.", least=1
+    )
     max_connection_age_s: int = _setting(
         600,
         "Seconds after which a connection is asked to close, so that new replicas get calls.",

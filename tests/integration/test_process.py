@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import (
     CALL_TIMEOUT_S,
     LIKE,
@@ -237,3 +238,40 @@ def test_settings_come_from_flags_then_variables_then_the_file(
             ).next()
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert json.loads(running.log_text().splitlines()[0])
+
+
+def test_an_open_watch_does_not_hold_up_the_end(
+    start_serve: StartServe, catalog: CatalogFolder
+) -> None:
+    running = start_serve("--catalog", str(catalog.path), "--grace-s", "3600")
+    with grpc.insecure_channel(f"127.0.0.1:{running.port()}") as channel:
+        watches = [
+            health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))
+            for name in ("", "", "nobody")
+        ]
+        first = [next(watch).status for watch in watches]
+        status = health_pb2.HealthCheckResponse
+        assert first == [status.SERVING, status.SERVING, status.SERVICE_UNKNOWN]
+        # One that leaves takes nothing from the others of its name.
+        watches.pop(0).cancel()
+        running.process.terminate()
+        assert [one.status for one in watches[0]] == [status.NOT_SERVING]
+        assert list(watches[1]) == []
+        assert running.process.wait(timeout=EXIT_S) == 0
+
+
+def test_calls_are_taken_for_the_drain_delay_after_health_says_no(
+    start_serve: StartServe, catalog: CatalogFolder
+) -> None:
+    running = start_serve("--catalog", str(catalog.path), "--drain-delay-s", "3600")
+    with grpc.insecure_channel(f"127.0.0.1:{running.port()}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        running.process.terminate()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        request = RoutePromptRequest(input=RoutingInput(prompt=LIKE["budget"]))
+        decision = RoutingServiceStub(channel).RoutePrompt(request, timeout=CALL_TIMEOUT_S).decision
+        assert decision.tier_id == "budget"
+        # Whoever is in a hurry asks again.
+        running.process.terminate()
+        assert running.process.wait(timeout=EXIT_S) == 0

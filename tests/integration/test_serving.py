@@ -22,6 +22,7 @@ from tests.conftest import (
     connected,
     eventually,
     refusal,
+    refusal_of,
     refused,
     tier_text,
 )
@@ -34,6 +35,7 @@ from tierwise.v1.routing_service_pb2 import (
     RoutePromptRequest,
 )
 from tierwise_server.grpc_api.app import RoutingServer, health_name
+from tierwise_server.grpc_api.boundary import MAX_BYTES_IN_FLIGHT
 from tierwise_server.settings import Settings
 
 ROUTING = "tierwise.v1.RoutingService"
@@ -128,7 +130,8 @@ async def test_stopping_says_not_serving_finishes_calls_and_takes_no_more(
         stopping = asyncio.create_task(served.server.stop())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watch.cancel()
-        async with grpc.aio.insecure_channel(served.address) as late:
+        own = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.insecure_channel(served.address, options=own) as late:
             call = late.unary_unary(f"/{ROUTING}/RoutePrompt")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call(b"", timeout=5)
@@ -317,6 +320,80 @@ async def test_calls_that_were_given_up_are_counted_as_well(
         finally:
             gate.open()
         await running
+
+
+async def test_large_requests_under_way_are_bounded_by_their_bytes(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    # Four bytes a character: nearly the largest message that is taken.
+    huge = [RoutingInput(prompt=f"{number} {'🦜' * 990_000}") for number in range(40)]
+    size = huge[0].ByteSize()
+    async with serve(catalog) as served:
+        gate = Gate(served)
+        try:
+            calls = [asyncio.create_task(patient(served, one)) for one in huge]
+            refusals = []
+
+            async def are_refused() -> bool:
+                refusals[:] = [one for one in calls if one.done()]
+                return (len(huge) - len(refusals)) * size <= MAX_BYTES_IN_FLIGHT
+
+            await eventually(are_refused, within_s=CALL_TIMEOUT_S)
+            for one in refusals:
+                answer = await refused(one)
+                assert (answer.code, answer.reason) == (
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    "OVERLOADED",
+                )
+                assert answer.retry_after_s is not None
+        finally:
+            gate.open()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(hasattr(one, "decision") for one in done) >= 5
+        assert (await served.route(LIKE["budget"])).tier_id == "budget"
+
+
+async def test_callers_are_held_to_call_limits_that_may_be_edited(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    catalog.write("limits.yaml", "calls:\n  - {caller: batch-job, per_second: 0.001}\n")
+    async with serve(catalog) as served:
+        await served.route(LIKE["budget"], caller="batch-job")
+        for call in (
+            served.route(LIKE["budget"], caller="batch-job"),
+            batch(
+                served,
+                [RoutingInput(prompt=LIKE["mid"], caller=one) for one in ("a", "batch-job")],
+            ),
+        ):
+            answer = await refused(call)
+            assert (answer.code, answer.reason) == (
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "CALL_LIMIT_REACHED",
+            )
+            assert answer.metadata == {"caller": "batch-job", "limit": "0.001 prompts a second"}
+            assert answer.retry_after_s is not None
+            assert answer.retry_after_s > 100
+        assert (await served.route(LIKE["budget"], caller="another")).tier_id == "budget"
+        catalog.write("limits.yaml", "calls:\n  - {caller: batch-job, per_second: 1000}\n")
+
+        async def may_call() -> bool:
+            return await refusal_of(served.route(LIKE["budget"], caller="batch-job")) is None
+
+        await eventually(may_call)
+
+
+async def test_no_more_connections_than_the_settings_allow(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog, max_connections=1) as served:
+        assert (await served.route(LIKE["budget"])).tier_id == "budget"
+        own = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.insecure_channel(served.address, options=own) as second:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await second.unary_unary(f"/{ROUTING}/RoutePrompt")(b"", timeout=CALL_TIMEOUT_S)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert (await served.route(LIKE["budget"])).tier_id == "budget"
 
 
 # Metrics ---------------------------------------------------------------------------------------

@@ -61,8 +61,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 9
     """`RESOURCE_EXHAUSTED`. The queue before the encoder is full, or the work in
-    it would make the answer come after the call's deadline; retry after the
-    delay of the `google.rpc.RetryInfo` detail. Metadata: `queue_limit`.
+    it would make the answer come after the call's deadline, or the requests
+    that are being answered take too much memory; retry after the delay of the
+    `google.rpc.RetryInfo` detail. Metadata: `queue_limit`.
     """
     ERROR_REASON_NOT_READY: _ErrorReason.ValueType  # 10
     """`UNAVAILABLE`. The server is starting or stopping; retry elsewhere, or
@@ -83,6 +84,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `reset_time`, and going on without the router defeats the limit. Metadata:
     `caller` (empty for the limit of all callers together), `period` (`day` or
     `month`, in UTC), `limit_nano_usd`, `reset_time` (RFC 3339).
+    """
+    ERROR_REASON_CALL_LIMIT_REACHED: _ErrorReason.ValueType  # 14
+    """`RESOURCE_EXHAUSTED`. The caller sends more prompts a second, or more
+    calls at a time, than the operator lets it; retry after the delay of the
+    `google.rpc.RetryInfo` detail. Metadata: `caller` (empty for the limit of
+    all callers together), `limit` (a text for people).
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -132,8 +139,9 @@ Metadata: `expected_revision`, `actual_revision`.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 9
 """`RESOURCE_EXHAUSTED`. The queue before the encoder is full, or the work in
-it would make the answer come after the call's deadline; retry after the
-delay of the `google.rpc.RetryInfo` detail. Metadata: `queue_limit`.
+it would make the answer come after the call's deadline, or the requests
+that are being answered take too much memory; retry after the delay of the
+`google.rpc.RetryInfo` detail. Metadata: `queue_limit`.
 """
 ERROR_REASON_NOT_READY: ErrorReason.ValueType  # 10
 """`UNAVAILABLE`. The server is starting or stopping; retry elsewhere, or
@@ -154,5 +162,11 @@ in this period, and nothing that it asks for is left to it; the
 `reset_time`, and going on without the router defeats the limit. Metadata:
 `caller` (empty for the limit of all callers together), `period` (`day` or
 `month`, in UTC), `limit_nano_usd`, `reset_time` (RFC 3339).
+"""
+ERROR_REASON_CALL_LIMIT_REACHED: ErrorReason.ValueType  # 14
+"""`RESOURCE_EXHAUSTED`. The caller sends more prompts a second, or more
+calls at a time, than the operator lets it; retry after the delay of the
+`google.rpc.RetryInfo` detail. Metadata: `caller` (empty for the limit of
+all callers together), `limit` (a text for people).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

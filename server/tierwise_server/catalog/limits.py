@@ -1,4 +1,4 @@
-"""Owns what operators let callers spend, as plain values."""
+"""Owns what operators let callers spend, and how much they let them call, as plain values."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,3 +41,20 @@ class SpendLimit:
     def is_binding(self) -> bool:
         """Whether it changes decisions, so that the spend has to be known in full."""
         return self.at_limit is not AtLimit.WARN
+
+
+EACH_CALLER = "*"
+"""Stands, in place of a caller's name, for every caller that has no limit of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimit:
+    """How much a caller may call."""
+
+    caller: str
+    """As requests name it. Empty means all callers together; `EACH_CALLER` each by itself."""
+    per_second: float | None
+    """Prompts a second, on average. None means no limit; so for the other."""
+    concurrent: int | None
+    """Calls at a time."""
+    location: Location

@@ -1,41 +1,69 @@
-"""Owns the format of `limits.yaml`: what callers may spend."""
+"""Owns the format of `limits.yaml`: what callers may spend, and how much they may call."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from tierwise_server.catalog.document import Node, Scalar
 from tierwise_server.catalog.faults import FaultRule, FileFaults
 from tierwise_server.catalog.ids import Location, TierId
 from tierwise_server.catalog.known import KnownIds
-from tierwise_server.catalog.limits import AtLimit, Period, SpendLimit
+from tierwise_server.catalog.limits import EACH_CALLER, AtLimit, CallLimit, Period, SpendLimit
 from tierwise_server.catalog.schema import Record, list_items, read_record, refuse_type
-from tierwise_server.catalog.values import choice, decimal, identifier, text
+from tierwise_server.catalog.values import choice, decimal, identifier, integer, number, text
 
 LIMITS_FILE: Final = "limits.yaml"
 """Path of the file inside the catalog folder."""
 
 MAX_LIMITS: Final = 1000
-"""Most spend limits of a catalog."""
+"""Most spend limits of a catalog, and most call limits."""
 
 MAX_CALLER_LENGTH: Final = 100
 """Longest name of a caller, as in requests."""
 
+_MAX_PER_SECOND: Final = "1000000"
+_MAX_CONCURRENT: Final = 1_000_000
 _MAX_DOLLARS: Final = "1000000000"
 _NANO_USD_PER_USD: Final = 10**9
 
 
-def read_limits(node: Node, faults: FileFaults, known: KnownIds) -> tuple[SpendLimit, ...]:
-    """Returns the spend limits that have no fault of their own, in the order of the file."""
-    record = read_record(node, faults, what="the limits", required=("spending",))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the file says."""
+
+    spending: tuple[SpendLimit, ...] = ()
+    calls: tuple[CallLimit, ...] = ()
+
+
+def read_limits(node: Node, faults: FileFaults, known: KnownIds) -> Limits:
+    """Returns the limits that have no fault of their own, in the order of the file."""
+    record = read_record(node, faults, what="the limits", optional=("spending", "calls"))
     if record is None:
+        return Limits()
+    if not (record.has("spending") or record.has("calls")):
+        faults.add(
+            node,
+            FaultRule.MISSING_KEY,
+            "The limits have neither `spending` nor `calls`.",
+            "Add one of them, or remove the file.",
+        )
+    return Limits(spending=_spend_limits(record, faults, known), calls=_call_limits(record, faults))
+
+
+def _items(record: Record, key: str, faults: FileFaults) -> tuple[Node, ...]:
+    if not record.has(key):
         return ()
-    items = record.read("spending", list_items) or ()
+    items = record.read(key, list_items) or ()
     if len(items) > MAX_LIMITS:
         message = f"There are more than {MAX_LIMITS} limits."
         faults.add(items[MAX_LIMITS], FaultRule.LIST_TOO_LONG, message)
         return ()
+    return tuple(items)
+
+
+def _spend_limits(record: Record, faults: FileFaults, known: KnownIds) -> tuple[SpendLimit, ...]:
     lines: dict[tuple[str, Period, AtLimit], int] = {}
     limits: list[SpendLimit] = []
-    for item in items:
+    for item in _items(record, "spending", faults):
         limit = _limit(item, faults, known)
         if limit is None:
             continue
@@ -52,6 +80,58 @@ def read_limits(node: Node, faults: FileFaults, known: KnownIds) -> tuple[SpendL
         lines[identity] = limit.location.line
         limits.append(limit)
     return tuple(limits)
+
+
+def _call_limits(record: Record, faults: FileFaults) -> tuple[CallLimit, ...]:
+    limits: dict[str, CallLimit] = {}
+    for item in _items(record, "calls", faults):
+        limit = _call_limit(item, faults)
+        if limit is None:
+            continue
+        if limit.caller in limits:
+            faults.add(
+                item,
+                FaultRule.DUPLICATE_LIMIT,
+                f"How much {_who(limit)} may call is already on line"
+                f" {limits[limit.caller].location.line}.",
+                "Make one limit of the two.",
+            )
+            continue
+        limits[limit.caller] = limit
+    return tuple(limits.values())
+
+
+def _call_limit(node: Node, faults: FileFaults) -> CallLimit | None:
+    record = read_record(
+        node, faults, what="a call limit", optional=("caller", "per_second", "concurrent")
+    )
+    if record is None:
+        return None
+    caller = record.read("caller", _caller_or_each) if record.has("caller") else ""
+    per_second = record.read("per_second", number(least="0.001", most=_MAX_PER_SECOND))
+    concurrent = record.read("concurrent", integer(least=1, most=_MAX_CONCURRENT))
+    if not (record.has("per_second") or record.has("concurrent")):
+        faults.add(
+            node,
+            FaultRule.MISSING_KEY,
+            "A call limit has neither `per_second` nor `concurrent`.",
+            "Add one of them: prompts a second, or calls at a time.",
+        )
+        return None
+    if caller is None or (per_second is None and concurrent is None):
+        return None
+    return CallLimit(
+        caller=caller,
+        per_second=per_second,
+        concurrent=concurrent,
+        location=Location(file=faults.file, line=node.line),
+    )
+
+
+def _caller_or_each(node: Node, faults: FileFaults) -> str | None:
+    if isinstance(node, Scalar) and node.text == EACH_CALLER:
+        return EACH_CALLER
+    return text(most=MAX_CALLER_LENGTH)(node, faults)
 
 
 def _limit(node: Node, faults: FileFaults, known: KnownIds) -> SpendLimit | None:
@@ -124,3 +204,9 @@ def _dollars(node: Node, faults: FileFaults) -> int | None:
 
 def _whose(limit: SpendLimit) -> str:
     return f"the caller's {limit.caller!r}" if limit.caller else "all"
+
+
+def _who(limit: CallLimit) -> str:
+    if limit.caller == EACH_CALLER:
+        return "each caller"
+    return f"the caller {limit.caller!r}" if limit.caller else "all callers together"

@@ -28,8 +28,7 @@ from tierwise_server.catalog.faults import (
 from tierwise_server.catalog.files import CatalogFiles, read_catalog_files
 from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
 from tierwise_server.catalog.known import KnownIds
-from tierwise_server.catalog.limits import SpendLimit
-from tierwise_server.catalog.limits_file import LIMITS_FILE, read_limits
+from tierwise_server.catalog.limits_file import LIMITS_FILE, Limits, read_limits
 from tierwise_server.catalog.model import BackgroundGroup, Catalog, Task, Tier, Utterance
 from tierwise_server.catalog.models_file import (
     MODELS_FILE,
@@ -271,9 +270,11 @@ class _Parsing:
         node = self._nodes.get(RULES_FILE)
         return None if node is None else read_rules(node, self._log.in_file(RULES_FILE), known)
 
-    def _limits(self, known: KnownIds) -> tuple[SpendLimit, ...]:
+    def _limits(self, known: KnownIds) -> Limits:
         node = self._nodes.get(LIMITS_FILE)
-        return () if node is None else read_limits(node, self._log.in_file(LIMITS_FILE), known)
+        return (
+            Limits() if node is None else read_limits(node, self._log.in_file(LIMITS_FILE), known)
+        )
 
     def _cases(self, known: KnownIds, utterances: Mapping[str, Location]) -> tuple[Case, ...]:
         reading = CaseReading(known, utterances)
@@ -312,7 +313,7 @@ def _assemble(
     registry: RegistryDraft | None,
     *,
     rules: RuleBook | None,
-    limits: tuple[SpendLimit, ...],
+    limits: Limits,
     cases: tuple[Case, ...],
     evidence: tuple[EvidenceRow, ...],
 ) -> Catalog:
@@ -330,7 +331,8 @@ def _assemble(
         rules=rules or RuleBook(),
         models=tuple(registry.models) if registry else (),
         baseline_model=ModelId(baseline.text) if baseline else None,
-        spend_limits=limits,
+        spend_limits=limits.spending,
+        call_limits=limits.calls,
         cases=cases,
         ignored_lint=settings.ignored_lint,
         learned=settings.learned,

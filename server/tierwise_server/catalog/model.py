@@ -11,7 +11,7 @@ from typing import Final
 
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
-from tierwise_server.catalog.limits import SpendLimit
+from tierwise_server.catalog.limits import CallLimit, SpendLimit
 from tierwise_server.catalog.lint_rules import LintRule
 from tierwise_server.catalog.registry import Model
 from tierwise_server.catalog.rules import RuleBook
@@ -137,6 +137,8 @@ class Catalog:
     """Hex hash of everything but cases and locations; formatting changes nothing."""
     spend_limits: tuple[SpendLimit, ...] = ()
     """In the order of the file; empty when there is no such file."""
+    call_limits: tuple[CallLimit, ...] = ()
+    """The same of how much callers may call."""
     background: tuple[BackgroundGroup, ...] = ()
     """What must match nothing; empty when there is no such file."""
     ignored_lint: tuple[LintRule, ...] = ()

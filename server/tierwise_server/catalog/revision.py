@@ -45,6 +45,10 @@ def content_revision(catalog: Catalog) -> str:
         content["learned"] = [learned.bar, learned.minimum_prompts, learned.show]
     if catalog.evidence:
         content["evidence"] = _evidence(catalog.evidence)
+    if catalog.call_limits:
+        content["calls"] = [
+            [one.caller, one.per_second, one.concurrent] for one in catalog.call_limits
+        ]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -10,16 +10,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tierwise.v1 import catalog_service_pb2, routing_service_pb2
 from tierwise_server import memory
+from tierwise_server.call_limits import CallControl
 from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.feedback import Feedback
 from tierwise_server.fleet.monitor import FleetMonitor, keep_fresh
-from tierwise_server.grpc_api.boundary import service_handler
+from tierwise_server.grpc_api.boundary import InFlight, service_handler
+from tierwise_server.grpc_api.health import HealthServicer
 from tierwise_server.grpc_api.servicers import CatalogServicer, RouterSlot, RoutingServicer
 from tierwise_server.ledger.decisions import catalog_record
 from tierwise_server.ledger.ledger import Ledger
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-MAX_CONCURRENT_CALLS = 10_000
+MAX_CONCURRENT_CALLS = 2_000
+"""Beyond, gRPC refuses calls before it reads them. More than these wait for the encoder in vain."""
 
 LEDGER_HEALTH = "tierwise.ledger"
 """Name under which health checks ask for the ledger. Routing goes on without it, so it counts for
@@ -51,6 +54,7 @@ LEDGER_WAIT_S = 1.0
 
 _ROUTING = routing_service_pb2.DESCRIPTOR.services_by_name["RoutingService"]
 _CATALOG = catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"]
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
 
 def health_name(catalog: str) -> str:
@@ -72,9 +76,10 @@ class RoutingServer:
         """Port in use, once started."""
         self.metrics_port = 0
         """Port of the metrics, once started; 0 when none are served."""
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         self._slot = RouterSlot()
         self._fleet = FleetMonitor()
+        self._calls = CallControl()
         self._spending = SpendControl(self._ask_spend if settings.ledger_url else None)
         FleetCollector(self._fleet, self.telemetry.registry)
         SpendCollector(self._spending, self.telemetry.registry)
@@ -90,6 +95,7 @@ class RoutingServer:
         )
         self._server: grpc.aio.Server | None = None
         self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._closing = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -109,7 +115,7 @@ class RoutingServer:
         memory.settle()
         services = ("", _ROUTING.full_name, _CATALOG.full_name)
         for name in (*services, *map(health_name, parts.catalogs)):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         revisions = {name: live.snapshot.revision for name, live in parts.catalogs.items()}
         logger.info(
             "serving",
@@ -125,14 +131,23 @@ class RoutingServer:
         await self._stopping.wait()
 
     def ask_to_stop(self) -> None:
-        """Makes `wait` return."""
+        """Makes `wait` return; asked a second time, the drain delay ends."""
+        if self._stopping.is_set():
+            self._hurried.set()
         self._stopping.set()
 
     async def stop(self) -> None:
-        """Takes no more calls, finishes those in flight within the grace period, and closes."""
+        """Takes no more calls, finishes those in flight within the grace period, and closes.
+
+        Health says NOT_SERVING from the beginning; calls are still taken for the drain delay.
+        """
         self._stopping.set()
-        await self._health.enter_graceful_shutdown()
+        self._health.enter_shutdown()
         if self._server is not None:
+            if self._slot.is_filled:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurried.wait(), self._settings.drain_delay_s)
+            self._health.end_watches()
             await self._server.stop(self._settings.grace_s)
         await self._closing.aclose()
 
@@ -143,12 +158,12 @@ class RoutingServer:
                 # The default lets a second server take the same port in silence.
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_allowed_incoming_connections", settings.max_connections),
                 ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
                 ("grpc.max_connection_age_grace_ms", int(settings.grace_s * 1000)),
             ),
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
         )
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         routing = RoutingServicer(
             self._slot,
@@ -158,15 +173,15 @@ class RoutingServer:
             keep_prompts=settings.keep_prompts,
         )
         catalog = CatalogServicer(self._slot, admin=settings.admin)
-        tracing = self._open_tracing()
+        tracing, in_flight = self._open_tracing(), InFlight()
         server.add_generic_rpc_handlers(
             (
-                service_handler(_ROUTING, routing, self.telemetry, tracing),
-                service_handler(_CATALOG, catalog, self.telemetry, tracing),
+                service_handler(_ROUTING, routing, self.telemetry, tracing, in_flight),
+                service_handler(_CATALOG, catalog, self.telemetry, tracing, in_flight),
             )
         )
         if settings.reflection:
-            names = (_ROUTING.full_name, _CATALOG.full_name, health.SERVICE_NAME)
+            names = (_ROUTING.full_name, _CATALOG.full_name, _HEALTH.full_name)
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
         try:
             self.port = server.add_insecure_port(settings.listen)
@@ -208,6 +223,7 @@ class RoutingServer:
             dimensions=parts.encoder.dimensions,
             fleet=self._fleet,
             spending=self._spending,
+            calls=self._calls,
         )
         for live in parts.catalogs.values():
             live.on_check(self.telemetry.catalog_checked)
@@ -232,7 +248,6 @@ class RoutingServer:
         if ledger is None:
             return
         self.telemetry.ledger_queue.set_function(lambda: ledger.queued_decisions)
-        settings: set[asyncio.Future[None]] = set()
 
         def tell_health(_: Ledger) -> None:
             status = (
@@ -240,9 +255,7 @@ class RoutingServer:
                 if ledger.problem
                 else health_pb2.HealthCheckResponse.SERVING
             )
-            told = asyncio.ensure_future(self._health.set(LEDGER_HEALTH, status))
-            settings.add(told)
-            told.add_done_callback(settings.discard)
+            self._health.set(LEDGER_HEALTH, status)
 
         ledger.on_status(tell_health)
         ledger.on_status(self._ask_spend_again)
@@ -258,6 +271,7 @@ class RoutingServer:
             self._feedback.note_catalog(record)
         self._fleet.use(live.name, live.snapshot.models)
         self._spending.use(live.name, live.snapshot.catalog.spend_limits)
+        self._calls.use(live.name, live.snapshot.catalog.call_limits)
 
     def _ask_spend(self, account: Account, since_ms: int, until_ms: int) -> None:
         """Has the ledger say what an account spent."""

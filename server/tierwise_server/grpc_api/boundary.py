@@ -19,7 +19,13 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from tierwise_server.grpc_api.errors import FAILURES, Failure, MalformedMessageError, failure_of
+from tierwise_server.grpc_api.errors import (
+    FAILURES,
+    Failure,
+    MalformedMessageError,
+    TooMuchInFlightError,
+    failure_of,
+)
 from tierwise_server.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -32,11 +38,37 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Context], Awaitable[Message]]
 
 
+MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024
+"""Most that the requests being answered may have in all. Prompts wait for the encoder in memory,
+and a few hundred large ones would fill it."""
+
+
 class CallContext(Protocol):
     """What the methods need to know of a call."""
 
     def time_remaining(self) -> float | None:
         """Returns the seconds until the caller stops waiting; None means for ever."""
+
+
+class InFlight:
+    """Bytes of the requests that a server is answering."""
+
+    def __init__(self) -> None:
+        self.byte_count = 0
+
+    def add(self, size: int) -> None:
+        """Counts a request that begins.
+
+        Raises:
+            TooMuchInFlightError: There is no room for it. One alone always has room.
+        """
+        if self.byte_count and self.byte_count + size > MAX_BYTES_IN_FLIGHT:
+            raise TooMuchInFlightError(MAX_BYTES_IN_FLIGHT)
+        self.byte_count += size
+
+    def remove(self, size: int) -> None:
+        """Counts a request that has ended."""
+        self.byte_count -= size
 
 
 class _Unreadable:
@@ -48,6 +80,7 @@ def service_handler(
     servicer: object,
     telemetry: Telemetry,
     tracing: Tracing | None = None,
+    in_flight: InFlight | None = None,
 ) -> grpc.GenericRpcHandler:
     """Returns the handler of a service whose methods the servicer has by their names."""
 
@@ -58,7 +91,7 @@ def service_handler(
 
     handlers = {
         method.name: grpc.unary_unary_rpc_method_handler(
-            _guarded(method.name, behaviour(method), telemetry),
+            _guarded(method.name, behaviour(method), telemetry, in_flight or InFlight()),
             request_deserializer=_reader(method),
             response_serializer=_serialize,
         )
@@ -97,7 +130,9 @@ def _reader(method: MethodDescriptor) -> Callable[[bytes], Message | _Unreadable
     return read
 
 
-def _guarded(name: str, behaviour: Behaviour, telemetry: Telemetry) -> Behaviour:
+def _guarded(
+    name: str, behaviour: Behaviour, telemetry: Telemetry, in_flight: InFlight
+) -> Behaviour:
     known = tuple(FAILURES)
     message_name = f"{name}Request"
 
@@ -109,7 +144,12 @@ def _guarded(name: str, behaviour: Behaviour, telemetry: Telemetry) -> Behaviour
                 raise MalformedMessageError(  # noqa: TRY301 - one path for every failure
                     f"the request is no {message_name}, or has text that is not UTF-8"
                 )
-            response = await behaviour(request, context)
+            size = request.ByteSize()
+            in_flight.add(size)
+            try:
+                response = await behaviour(request, context)
+            finally:
+                in_flight.remove(size)
         except known as error:
             failure = failure_of(error)
         except asyncio.CancelledError:

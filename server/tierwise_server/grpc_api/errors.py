@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tierwise.errors import ERROR_DOMAIN
 from tierwise.v1 import error_reason_pb2
 from tierwise.v1.error_reason_pb2 import ErrorReason
+from tierwise_server.call_limits import CallLimitReachedError
 from tierwise_server.deciding.errors import (
     EncoderMismatchError,
     InvalidFieldsError,
@@ -47,6 +48,16 @@ class MalformedMessageError(Exception):
 
 class NotReadyError(Exception):
     """The server is starting or stopping."""
+
+
+class TooMuchInFlightError(Exception):
+    """The requests that are being answered hold all the memory that they may."""
+
+    retry_after_s = 0.1
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"requests of {limit_bytes} bytes in all are being answered; retry later")
+        self.queue_limit = limit_bytes
 
 
 class NotServedError(Exception):
@@ -231,7 +242,9 @@ def _revision_mismatch(error: RevisionMismatchError) -> Failure:
     )
 
 
-def _overloaded(error: QueueFullError | TooLateError | LedgerQueueFullError) -> Failure:
+def _overloaded(
+    error: QueueFullError | TooLateError | TooMuchInFlightError | LedgerQueueFullError,
+) -> Failure:
     return Failure(
         code=grpc.StatusCode.RESOURCE_EXHAUSTED,
         reason=error_reason_pb2.ERROR_REASON_OVERLOADED,
@@ -297,6 +310,16 @@ def _spend_limit_reached(error: SpendLimitReachedError) -> Failure:
     )
 
 
+def _call_limit_reached(error: CallLimitReachedError) -> Failure:
+    return Failure(
+        code=grpc.StatusCode.RESOURCE_EXHAUSTED,
+        reason=error_reason_pb2.ERROR_REASON_CALL_LIMIT_REACHED,
+        message=str(error),
+        metadata={"caller": error.caller, "limit": error.limit},
+        detail=_retry_info(error.retry_after_s),
+    )
+
+
 _Error = TypeVar("_Error", bound=Exception)
 
 FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
@@ -311,6 +334,7 @@ FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
     RevisionMismatchError: _revision_mismatch,
     QueueFullError: _overloaded,
     TooLateError: _overloaded,
+    TooMuchInFlightError: _overloaded,
     LedgerQueueFullError: _overloaded,
     LedgerUnavailableError: _ledger_unavailable,
     DeadlinePassedError: _deadline_passed,
@@ -318,6 +342,7 @@ FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
     LanesClosedError: _not_ready,
     NotServedError: _not_served,
     SpendLimitReachedError: _spend_limit_reached,
+    CallLimitReachedError: _call_limit_reached,
 }
 """Every error that a caller can do something about. All others are our own bugs."""
 

@@ -46,6 +46,11 @@ class RouterSlot:
         self._router: Router | None = None
 
     @property
+    def is_filled(self) -> bool:
+        """Whether it is there."""
+        return self._router is not None
+
+    @property
     def router(self) -> Router:
         """The router.
 

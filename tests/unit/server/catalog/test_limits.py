@@ -86,3 +86,69 @@ def test_every_fault_names_its_line_and_what_would_be_right(
     found = [one for one in faults if (one.file, one.line, one.rule) == ("limits.yaml", line, rule)]
     assert len(found) == 1, faults
     assert words in f"{found[0].message} {found[0].suggestion}"
+
+
+CALLS = """\
+calls:
+  - caller: nightly
+    per_second: 20
+    concurrent: 4
+  - caller: '*'
+    per_second: 0.5
+  - concurrent: 500
+"""
+
+
+def test_call_limits_are_read_and_are_part_of_the_revision(
+    parse: Callable[[Mapping[str, str]], Catalog], valid_files: Mapping[str, str]
+) -> None:
+    catalog = parse({**valid_files, "limits.yaml": CALLS})
+    assert catalog.spend_limits == ()
+    assert [
+        (one.caller, one.per_second, one.concurrent, str(one.location))
+        for one in catalog.call_limits
+    ] == [
+        ("nightly", 20.0, 4, "limits.yaml:2"),
+        ("*", 0.5, None, "limits.yaml:5"),
+        ("", None, 500, "limits.yaml:7"),
+    ]
+    revisions = {
+        parse(files).content_revision
+        for files in (
+            valid_files,
+            {**valid_files, "limits.yaml": CALLS},
+            {**valid_files, "limits.yaml": CALLS + LIMITS},
+            {**valid_files, "limits.yaml": CALLS.replace("500", "501")},
+        )
+    }
+    assert len(revisions) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "rule", "words"),
+    [
+        ("per_second: 20", "per_second: 0", 3, FaultRule.OUT_OF_RANGE, "0.001"),
+        ("per_second: 20", "per_second: many", 3, FaultRule.WRONG_TYPE, "number"),
+        ("concurrent: 4", "concurrent: 0", 4, FaultRule.OUT_OF_RANGE, "1"),
+        ("concurrent: 4", "concurent: 4", 4, FaultRule.UNKNOWN_KEY, "concurrent"),
+        ("    per_second: 0.5\n", "", 5, FaultRule.MISSING_KEY, "per_second"),
+        ("caller: '*'", "caller: nightly", 5, FaultRule.DUPLICATE_LIMIT, "line 2"),
+        ("caller: nightly", "caller: 7", 2, FaultRule.NOT_TEXT, '"7"'),
+        ("calls:", "call:", 1, FaultRule.UNKNOWN_KEY, "calls"),
+    ],
+)
+def test_every_fault_of_a_call_limit_names_its_line(
+    faults_of: Callable[[Mapping[str, str | bytes]], tuple[Fault, ...]],
+    valid_files: Mapping[str, str],
+    *,
+    old: str,
+    new: str,
+    line: int,
+    rule: FaultRule,
+    words: str,
+) -> None:
+    assert CALLS.count(old) == 1
+    faults = faults_of({**valid_files, "limits.yaml": CALLS.replace(old, new)})
+    found = [one for one in faults if (one.file, one.line, one.rule) == ("limits.yaml", line, rule)]
+    assert len(found) == 1, faults
+    assert words in f"{found[0].message} {found[0].suggestion}"

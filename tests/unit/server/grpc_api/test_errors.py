@@ -13,9 +13,10 @@ from google.rpc import error_details_pb2
 
 import tierwise_server
 from tierwise.v1.error_reason_pb2 import ErrorReason
+from tierwise_server.call_limits import CallLimitReachedError
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault, FaultRule
 from tierwise_server.catalog.ids import Location
-from tierwise_server.catalog.limits import AtLimit, Period, SpendLimit
+from tierwise_server.catalog.limits import AtLimit, CallLimit, Period, SpendLimit
 from tierwise_server.deciding.errors import (
     EncoderMismatchError,
     FieldFault,
@@ -37,6 +38,7 @@ from tierwise_server.grpc_api.errors import (
     MalformedMessageError,
     NotReadyError,
     NotServedError,
+    TooMuchInFlightError,
     failure_of,
 )
 from tierwise_server.ledger.errors import LedgerQueueFullError, LedgerUnavailableError
@@ -142,6 +144,17 @@ SAMPLES: list[tuple[Exception, grpc.StatusCode, str, set[str]]] = [
     (
         TooLateError(retry_after_s=0.5, queue_limit=3),
         grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", {"queue_limit"},
+    ),
+    (
+        TooMuchInFlightError(1000),
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", {"queue_limit"},
+    ),
+    (
+        CallLimitReachedError(
+            CallLimit(caller="a", per_second=5.0, concurrent=None, location=LIMIT.location),
+            "a", retry_after_s=0.5, what="5 prompts a second",
+        ),
+        grpc.StatusCode.RESOURCE_EXHAUSTED, "CALL_LIMIT_REACHED", {"caller", "limit"},
     ),
     (
         LedgerQueueFullError(20, retry_after_s=1.0),
