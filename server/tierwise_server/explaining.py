@@ -18,6 +18,7 @@ from tierwise_server.deciding.decide import (
     Opening,
     close_decision,
     learned_outcome,
+    effective_dial,
     rule_holds,
     semantic_outcome,
     tier_scores,
@@ -263,7 +264,10 @@ class _Comparison:
     def _leaned(self, threshold: float, rank: int) -> float:
         default = self._catalog.tier_by_id[self._catalog.default_tier]
         return leaned_threshold(
-            threshold, rank=rank, default_rank=default.rank, dial=self._opening.request.dial
+            threshold,
+            rank=rank,
+            default_rank=default.rank,
+            dial=effective_dial(self._catalog, self._opening.request),
         )
 
     def _threshold_flip(self) -> Flip | None:
@@ -281,7 +285,11 @@ class _Comparison:
             )
             for tier in self._catalog.tiers
         )
-        verdict = close_decision(replace(self._catalog, tiers=tiers), self._opening, self._leads)
+        calibration = self._catalog.calibration and replace(
+            self._catalog.calibration, threshold=moved, tier_thresholds={}, task_thresholds={}
+        )
+        catalog = replace(self._catalog, tiers=tiers, calibration=calibration)
+        verdict = close_decision(catalog, self._opening, self._leads)
         if verdict.tier.id == self._verdict.tier.id:
             return None
         return Flip(verdict=verdict, threshold=edge)

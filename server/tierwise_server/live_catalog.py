@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierwise_server.catalog.evidence_files import EvidenceReadings
+from tierwise_server.catalog.calibration import Bound
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault
 from tierwise_server.catalog.loader import (
     CatalogFiles,
@@ -126,6 +127,7 @@ class LiveCatalog:
         self._served_hash = files.content_hash
         self._faulty_hash: str | None = None
         self._status = CatalogStatus(check_time=self._snapshot.load_time)
+        self._warn_if_stale(())
 
     @property
     def snapshot(self) -> Snapshot:
@@ -201,8 +203,10 @@ class LiveCatalog:
                     "catalog in service",
                     extra={"catalog": self.name, "revision": snapshot.revision},
                 )
+            stale_before = self._snapshot.catalog.stale_bounds
             # Also where the revision is the same: the lines of the utterances may have moved.
             self._snapshot = snapshot
+            self._warn_if_stale(stale_before)
             self._note(())
         for listener in self._listeners:
             listener(self, time.perf_counter() - started)
@@ -221,6 +225,20 @@ class LiveCatalog:
             )
         now = datetime.datetime.now(datetime.UTC)
         self._status = CatalogStatus(check_time=now, faults=tuple(faults))
+
+    def _warn_if_stale(self, before: Sequence[Bound]) -> None:
+        """Logs what the calibration no longer fits, when that is news."""
+        catalog = self._snapshot.catalog
+        if catalog.stale_bounds and tuple(before) != catalog.stale_bounds:
+            logger.warning(
+                "the catalog's calibration is stale; run `tierwise calibrate`",
+                extra={
+                    "catalog": self.name,
+                    "revision": self._snapshot.revision,
+                    "changed": [str(bound) for bound in catalog.stale_bounds],
+                    "policy": str(catalog.stale_calibration),
+                },
+            )
 
     def _build(self, files: CatalogFiles) -> Snapshot:
         catalog = parse_catalog(files, self._documents, self._evidence)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tierwise_server.calibration.binding import stale_bounds
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault, FaultRule
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.deciding.deciding_text import of_prompt
@@ -100,6 +101,10 @@ def build_snapshot(
     parts = [catalog.content_revision, encoder_id, scorer.scorer_id, models.revision]
     if learned.predictor is not None:
         parts.append(learned.predictor.parameters.predictor_id)
+    stale = stale_bounds(catalog, encoder_id, scorer.scorer_id)
+    if stale:
+        catalog = replace(catalog, stale_bounds=stale)
+    parts += stale
     content = "\0".join(parts)
     return Snapshot(
         catalog=catalog,

@@ -52,6 +52,11 @@ def decision_lines(decision: Decision) -> Iterator[str]:
             f"  evidence  score {decision.score:.3f} of {decision.score_threshold:.3f} needed"
             f"{margin}, similarity {decision.similarity:.3f}"
         )
+    if decision.HasField("confidence"):
+        yield (
+            f"  confident {decision.confidence:.0%} that it is right"
+            f" (calibration {decision.calibration_id})"
+        )
     if decision.model_id:
         yield f"  model     {decision.model_id}{_costs(decision)}"
         yield from _plan_lines(decision)

@@ -84,6 +84,10 @@ class _SemanticAbstentionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Se
     """The prompt is in a language that the encoder does not know well."""
     SEMANTIC_ABSTENTION_RULES_ONLY: _SemanticAbstention.ValueType  # 4
     """The request asked for rules only."""
+    SEMANTIC_ABSTENTION_STALE_CALIBRATION: _SemanticAbstention.ValueType  # 5
+    """The catalog's calibration is stale, and the catalog says that prompts are
+    left to rules then.
+    """
 
 class SemanticAbstention(_SemanticAbstention, metaclass=_SemanticAbstentionEnumTypeWrapper):
     """Why the comparison with utterances did not decide. New values may be added;
@@ -100,6 +104,10 @@ SEMANTIC_ABSTENTION_LANGUAGE: SemanticAbstention.ValueType  # 3
 """The prompt is in a language that the encoder does not know well."""
 SEMANTIC_ABSTENTION_RULES_ONLY: SemanticAbstention.ValueType  # 4
 """The request asked for rules only."""
+SEMANTIC_ABSTENTION_STALE_CALIBRATION: SemanticAbstention.ValueType  # 5
+"""The catalog's calibration is stale, and the catalog says that prompts are
+left to rules then.
+"""
 Global___SemanticAbstention: _TypeAlias = SemanticAbstention  # noqa: Y015
 
 class _PlanStepKind:
@@ -206,8 +214,10 @@ class Decision(_message.Message):
     `score` is absent.
     """
     confidence: _builtins.float
-    """Calibrated probability that the tier is right, from 0 to 1. Absent until
-    the catalog is calibrated.
+    """Calibrated probability that the tier is right, from 0 to 1; that the task
+    is right, where the catalog was calibrated on tasks. Absent until the
+    catalog is calibrated, and where something else than the comparison with
+    utterances decided.
     """
     calibration_id: _builtins.str
     """Calibration that made `confidence`. Empty when it is absent."""

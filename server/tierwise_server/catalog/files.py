@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from tierwise_server.catalog.background_file import BACKGROUND_FILE
+from tierwise_server.catalog.calibration_file import CALIBRATION_FILE
 from tierwise_server.catalog.case_files import CASE_FOLDER
 from tierwise_server.catalog.document import FILE_START
 from tierwise_server.catalog.evidence_files import EVIDENCE_FOLDER, MAX_EVIDENCE_BYTES
@@ -33,7 +34,14 @@ MAX_FILES: Final = 1000
 
 _ATTEMPTS: Final = 5
 _PAUSE_S: Final = 0.02
-_TOP_FILES: Final = (SETTINGS_FILE, RULES_FILE, MODELS_FILE, LIMITS_FILE, BACKGROUND_FILE)
+_TOP_FILES: Final = (
+    SETTINGS_FILE,
+    RULES_FILE,
+    MODELS_FILE,
+    LIMITS_FILE,
+    BACKGROUND_FILE,
+    CALIBRATION_FILE,
+)
 # Of the files in each folder.
 _ENDINGS: Final = {
     TIER_FOLDER.rstrip("/"): ".yaml",

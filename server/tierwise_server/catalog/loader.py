@@ -9,6 +9,8 @@ from tierwise_server.catalog.background_file import (
     BackgroundDraft,
     read_background,
 )
+from tierwise_server.catalog.calibration import Calibration
+from tierwise_server.catalog.calibration_file import CALIBRATION_FILE, read_calibration
 from tierwise_server.catalog.case_files import CASE_FOLDER, CaseReading
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.document import FILE_START, Node, Scalar, read_document
@@ -163,6 +165,7 @@ class _Parsing:
         limits = self._limits(known)
         cases = self._cases(known, utterance_places)
         evidence = self._evidence(settings, registry)
+        calibration = self._calibration()
         if settings is None or self._log.faults:
             return None
         numbering = _Numbering()
@@ -193,6 +196,7 @@ class _Parsing:
             tiers={tier.text for tier in settings.tiers},
             tier_of_model=tier_of_model,
             log=self._log,
+            calibration=calibration,
         )
 
     def _settings(self) -> CatalogSettings | None:
@@ -276,6 +280,11 @@ class _Parsing:
             Limits() if node is None else read_limits(node, self._log.in_file(LIMITS_FILE), known)
         )
 
+    def _calibration(self) -> Calibration | None:
+        node = self._nodes.get(CALIBRATION_FILE)
+        faults = self._log.in_file(CALIBRATION_FILE)
+        return None if node is None else read_calibration(node, faults)
+
     def _cases(self, known: KnownIds, utterances: Mapping[str, Location]) -> tuple[Case, ...]:
         reading = CaseReading(known, utterances)
         return tuple(
@@ -316,6 +325,7 @@ def _assemble(
     limits: Limits,
     cases: tuple[Case, ...],
     evidence: tuple[EvidenceRow, ...],
+    calibration: Calibration | None,
 ) -> Catalog:
     """Puts the parts together once none of them has a fault."""
     baseline = settings.baseline_model
@@ -337,6 +347,8 @@ def _assemble(
         ignored_lint=settings.ignored_lint,
         learned=settings.learned,
         evidence=evidence,
+        calibration=calibration,
+        stale_calibration=settings.stale_calibration,
         content_revision="",
     )
     return replace(catalog, content_revision=content_revision(catalog))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from tierwise_server.catalog.calibration import NEUTRAL_DIAL, Bound, Calibration, StalePolicy
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
 from tierwise_server.catalog.limits import CallLimit, SpendLimit
@@ -146,6 +147,12 @@ class Catalog:
     learned: LearnedSettings = LearnedSettings()
     evidence: tuple[EvidenceRow, ...] = ()
     """One row for each prompt and model, each with the tier that the model is of."""
+    calibration: Calibration | None = None
+    """What `tierwise calibrate` fitted; its thresholds take the place of all others."""
+    stale_calibration: StalePolicy = StalePolicy.WARN
+    """What is done with a calibration that no longer fits."""
+    stale_bounds: tuple[Bound, ...] = ()
+    """What the calibration no longer fits, as the snapshot that serves the catalog found."""
 
     tasks: tuple[Task, ...] = field(init=False, repr=False, compare=False)
     """Tasks of all tiers, tier by tier."""
@@ -183,8 +190,26 @@ class Catalog:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether prompts are compared with utterances, or left to rules for now."""
+        return not self.stale_bounds or self.stale_calibration is not StalePolicy.RULES
+
+    @property
+    def resting_dial(self) -> float:
+        """Where the cost-to-quality dial rests."""
+        return NEUTRAL_DIAL if self.calibration is None else self.calibration.dial
+
     def threshold_of(self, task: Task) -> float:
-        """Returns the score that the task needs: its own, else its tier's, else the catalog's."""
+        """Returns the score that the task needs.
+
+        That of the calibration, where it has thresholds; otherwise the task's own, else its
+        tier's, else the catalog's.
+        """
+        if self.calibration is not None:
+            calibrated = self.calibration.threshold_of(task.id, task.tier)
+            if calibrated is not None:
+                return calibrated
         if task.threshold is not None:
             return task.threshold
         tier_threshold = self.tier_by_id[task.tier].threshold

@@ -38,6 +38,8 @@ def content_revision(catalog: Catalog) -> str:
     }
     if catalog.background:
         content["background"] = [_group(group) for group in catalog.background]
+    if catalog.calibration is not None:
+        content["calibration"] = [catalog.calibration.id, catalog.stale_calibration]
     if catalog.spend_limits:
         content["spending"] = [_spend_limit(limit) for limit in catalog.spend_limits]
     if catalog.learned != LearnedSettings():

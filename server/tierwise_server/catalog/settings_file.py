@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from tierwise_server.catalog.calibration import StalePolicy
 from tierwise_server.catalog.document import Node, Scalar
 from tierwise_server.catalog.evidence_files import MAX_EVIDENCE_ROWS
 from tierwise_server.catalog.faults import FaultRule, FileFaults, quoted
@@ -50,6 +51,7 @@ class CatalogSettings:
     baseline_model: Scalar | None
     ignored_lint: tuple[LintRule, ...]
     learned: LearnedSettings
+    stale_calibration: StalePolicy
 
 
 def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
@@ -68,6 +70,7 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
             "baseline_model",
             "lint",
             "learned",
+            "stale_calibration",
         ),
     )
     if record is None:
@@ -85,6 +88,7 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
     baseline_model = record.read("baseline_model", identifier)
     ignored_lint = record.read("lint", _lint)
     learned = record.read("learned", _learned)
+    stale = record.read("stale_calibration", choice(StalePolicy))
     if not tiers or default_tier is None:
         return None
     return CatalogSettings(
@@ -96,6 +100,7 @@ def read_settings(node: Node, faults: FileFaults) -> CatalogSettings | None:
         tie=tie or TieBreak.HIGHER,
         languages=languages or DEFAULT_LANGUAGES,
         baseline_model=baseline_model,
+        stale_calibration=stale or StalePolicy.WARN,
         ignored_lint=ignored_lint or (),
         learned=learned or LearnedSettings(),
     )

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with open_parts(arguments.catalog) as (parts, runner), open_router(parts, runner) as router:
             catalog = next(iter(parts.catalogs.values())).snapshot.catalog
-            questions = list(_questions(arguments, catalog))
+            questions = list(labelled_questions(arguments.file, catalog))
             routed = runner.run(router.route_all([one.query for one in questions], path="cases"))
     except (ServeError, LabelledFileError) as error:
         print(f"tierwise evaluate: {error}", file=sys.stderr)

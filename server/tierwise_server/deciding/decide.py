@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tierwise_server.catalog.calibration import NEUTRAL_DIAL
 from tierwise_server.catalog.ids import ModelId, TierId
 from tierwise_server.catalog.model import Catalog, Task, TieBreak, Tier
 from tierwise_server.catalog.registry import Capability
 from tierwise_server.catalog.rules import Rule, RuleSubject
 from tierwise_server.deciding.bounds import TierBounds, check_request
+from tierwise_server.deciding.confidence import confidence_of
 from tierwise_server.deciding.decision import DecisionKind, Verdict
 from tierwise_server.deciding.learned import LearnedOutcome, decide_by_evidence
 from tierwise_server.deciding.request import RoutingRequest
@@ -77,6 +79,8 @@ def open_decision(catalog: Catalog, request: RoutingRequest, language: str) -> O
     abstention = None
     if verdict is None and request.rules_only:
         abstention = Abstention.RULES_ONLY
+    elif verdict is None and not catalog.is_compared:
+        abstention = Abstention.STALE_CALIBRATION
     elif verdict is None and language and language not in catalog.languages:
         abstention = Abstention.LANGUAGE
     return Opening(
@@ -113,8 +117,14 @@ def close_decision(
         return _by_evidence(catalog, opening, outcome, leads, predictions)
     if outcome.chosen is None:
         return _by_default(catalog, opening, outcome, leads[outcome.best.rank].similarity)
-    similarity = leads[outcome.chosen.rank].similarity
-    return _by_utterances(catalog, opening, outcome, outcome.chosen, similarity)
+    verdict = _by_utterances(
+        catalog, opening, outcome, outcome.chosen, leads[outcome.chosen.rank].similarity
+    )
+    # A tier that the request's limits move is no match, and nothing says how likely it is right.
+    if catalog.calibration is None or verdict.tier.rank != outcome.chosen.rank:
+        return verdict
+    confidence = confidence_of(catalog.calibration, leads, outcome.chosen.rank)
+    return replace(verdict, confidence=confidence)
 
 
 def learned_outcome(
@@ -126,7 +136,7 @@ def learned_outcome(
         predictions,
         bar=catalog.learned.bar,
         margin=catalog.margin,
-        dial=request.dial,
+        dial=effective_dial(catalog, request),
         previous_rank=catalog.tier_by_id[TierId(previous)].rank if previous else None,
     )
 
@@ -154,9 +164,14 @@ def semantic_outcome(
         margin=catalog.margin,
         tie_goes_up=catalog.tie is TieBreak.HIGHER,
         default_rank=catalog.tier_by_id[catalog.default_tier].rank,
-        dial=request.dial,
+        dial=effective_dial(catalog, request),
         previous_rank=catalog.tier_by_id[TierId(previous)].rank if previous else None,
     )
+
+
+def effective_dial(catalog: Catalog, request: RoutingRequest) -> float:
+    """Returns the request's dial, moved by as much as the catalog rests it elsewhere."""
+    return request.dial + catalog.resting_dial - NEUTRAL_DIAL
 
 
 def rule_holds(rule: Rule, request: RoutingRequest, subject: RuleSubject) -> bool:
@@ -346,6 +361,8 @@ def _abstention_sentence(
             return "The request asks for rules only."
         case Abstention.LANGUAGE:
             return f"The prompt is in language {language}, which the encoder does not know well."
+        case Abstention.STALE_CALIBRATION:
+            return "The catalog's calibration is stale, so prompts are left to rules."
         case Abstention.TIE:
             return "Tiers are too close to call."
         case Abstention.BELOW_THRESHOLD if outcome is not None:

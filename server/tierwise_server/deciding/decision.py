@@ -47,5 +47,7 @@ class Verdict:
     """Cosine of the prompt and the nearest utterance of the task."""
     learned: LearnedOutcome | None = None
     """What the evidence said, where enough of it lies near the prompt."""
+    confidence: float | None = None
+    """Calibrated probability that the tier is right, or with such a calibration the task."""
     required_capabilities: frozenset[Capability] = frozenset()
     """What rules ask of the model, beside the request's own constraints."""

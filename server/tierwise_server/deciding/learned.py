@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tierwise_server.deciding.request import NEUTRAL_DIAL
+from tierwise_server.catalog.calibration import NEUTRAL_DIAL
 from tierwise_server.learning import Prediction
 
 BAR_LEAN = 0.15

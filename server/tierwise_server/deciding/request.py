@@ -13,14 +13,13 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from tierwise_server.catalog.calibration import NEUTRAL_DIAL
+
 if TYPE_CHECKING:
     from tierwise_server.catalog.registry import Capability
     from tierwise_server.catalog.rules import AttachmentKind
 
 EMPTY_LABELS: Mapping[str, str] = MappingProxyType({})
-
-NEUTRAL_DIAL = 0.5
-"""The cost-to-quality dial at which the catalog's own thresholds apply."""
 
 
 class RequiredQuality(IntEnum):

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from tierwise_server.deciding.request import NEUTRAL_DIAL
+from tierwise_server.catalog.calibration import NEUTRAL_DIAL
 
 LEAN_PER_RANK = 0.1
 """Score that the dial at either end is worth, for each step between tiers. On the shipped catalog
@@ -33,6 +33,7 @@ class Abstention(Enum):
     TIE = auto()
     LANGUAGE = auto()
     RULES_ONLY = auto()
+    STALE_CALIBRATION = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ def decide_semantically(
         margin: Score by which the best tier must lead; closer ones are tied.
         tie_goes_up: Whether a tie goes to the highest tied tier; otherwise it abstains.
         default_rank: Rank of the catalog's default tier.
-        dial: The cost-to-quality dial, from 0 to 1.
+        dial: The cost-to-quality dial: from 0 to 1, moved by where a calibration rests it.
         previous_rank: Rank of the tier of the turn before, which a tie stays at.
     """
     ordered = sorted(tiers, key=lambda tier: (-tier.score, tier.rank))

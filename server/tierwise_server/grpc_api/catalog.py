@@ -48,6 +48,7 @@ def catalog_message(name: str, snapshot: Snapshot) -> catalog_service_pb2.Catalo
 def status_message(live: LiveCatalog) -> catalog_service_pb2.GetCatalogStatusResponse:
     """Returns how a catalog stands to its files."""
     status, snapshot = live.status, live.snapshot
+    calibration = snapshot.catalog.calibration
     message = catalog_service_pb2.GetCatalogStatusResponse(
         state=catalog_service_pb2.CATALOG_STATE_FAULTY_FILES
         if status.faults
@@ -64,10 +65,21 @@ def status_message(live: LiveCatalog) -> catalog_service_pb2.GetCatalogStatusRes
             for fault in status.faults
         ],
         evidence=evidence_status(snapshot.learned.need) if snapshot.catalog.evidence else None,
+        calibration_state=_calibration_state(snapshot.catalog),
+        calibration_id=calibration.id if calibration is not None else "",
+        stale_calibration_parts=[str(bound) for bound in snapshot.catalog.stale_bounds],
     )
     message.load_time.FromDatetime(snapshot.load_time)
     message.check_time.FromDatetime(status.check_time)
     return message
+
+
+def _calibration_state(catalog: Catalog) -> catalog_service_pb2.CalibrationState.ValueType:
+    if catalog.calibration is None:
+        return catalog_service_pb2.CALIBRATION_STATE_ABSENT
+    if catalog.stale_bounds:
+        return catalog_service_pb2.CALIBRATION_STATE_STALE
+    return catalog_service_pb2.CALIBRATION_STATE_CURRENT
 
 
 def tier_message(catalog: Catalog, tier: Tier) -> catalog_service_pb2.Tier:

@@ -78,6 +78,12 @@ def _fill_evidence(message: decision_pb2.Decision, routed: Routed) -> None:
             message.margin = outcome.margin
         if verdict.similarity is not None:
             message.similarity = verdict.similarity
+    calibration = routed.snapshot.catalog.calibration
+    # Of the tier that was decided, not of one that stands in for it.
+    is_decided = message.tier_id == verdict.tier.id
+    if verdict.confidence is not None and calibration is not None and is_decided:
+        message.confidence = verdict.confidence
+        message.calibration_id = calibration.id
 
 
 @functools.lru_cache(maxsize=REMEMBERED_CHOICES)

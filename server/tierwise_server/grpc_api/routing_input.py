@@ -11,12 +11,12 @@ from typing import TypeVar
 import numpy as np
 
 from tierwise.v1 import model_pb2, routing_input_pb2
+from tierwise_server.catalog.calibration import NEUTRAL_DIAL
 from tierwise_server.catalog.registry import Capability
 from tierwise_server.catalog.rules import AttachmentKind
 from tierwise_server.deciding.deciding_text import Turn, of_conversation, of_prompt
 from tierwise_server.deciding.errors import FieldFault, InvalidFieldsError
 from tierwise_server.deciding.request import (
-    NEUTRAL_DIAL,
     NO_CONSTRAINTS,
     Constraints,
     Priority,

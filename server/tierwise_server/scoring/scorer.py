@@ -72,6 +72,8 @@ class Lead(NamedTuple):
     score: float
     similarity: float
     """Cosine of the task's nearest utterance."""
+    next_score: float = -math.inf
+    """Score of the tier's next best task; -inf where it has no other with utterances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -186,7 +188,9 @@ class Scorer:
         leads = self._no_leads.copy()
         for tier, places in self._places_of_tier.items():
             best = max(places, key=scores.__getitem__)
-            leads[tier] = Lead(self._present_tasks[best], scores[best], similarities[best])
+            score, scores[best] = scores[best], -math.inf
+            following = max(map(scores.__getitem__, places))
+            leads[tier] = Lead(self._present_tasks[best], score, similarities[best], following)
         return tuple(leads)
 
     def _compare(self, vector: Matrix, phrases: Phrases) -> tuple[Matrix, Matrix, float]:

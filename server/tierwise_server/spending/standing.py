@@ -105,7 +105,7 @@ def _capped(
         reason = f"{verdict.reason} {_sentence(reached)}, so no tier above {cap.id} is used."
         return opening, replace(verdict, reason=reason)
     reason = f"{verdict.reason} {_sentence(reached)}, which moves it to {cap.id}."
-    return opening, replace(verdict, tier=cap, model="", reason=reason)
+    return opening, replace(verdict, tier=cap, model="", reason=reason, confidence=None)
 
 
 def _sentence(reached: Reached) -> str:

@@ -102,6 +102,12 @@ class Metrics:
             "Faults in the files of a catalog; above 0 means that an older revision is served.",
             "catalog",
         )
+        self.stale_calibration = self._gauge(
+            "catalog_stale_calibration",
+            "1 where a catalog no longer is what it was calibrated on: encoder, scorer, utterances,"
+            " settings or data.",
+            *("catalog", "part"),
+        )
         self.load_time = self._gauge(
             "catalog_load_timestamp_seconds", "When the revision in service was loaded.", "catalog"
         )

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tierwise_server.catalog.calibration import Bound
 from tierwise_server.live_catalog import LiveCatalog
 from tierwise_server.routing import Routed
 from tierwise_server.telemetry.logs import access_logger
@@ -147,6 +148,9 @@ class Telemetry:
         """Records how a catalog stands to its files."""
         snapshot, metrics = live.snapshot, self.metrics
         metrics.faults.labels(live.name).set(len(live.status.faults))
+        for bound in Bound:
+            stale = bound in snapshot.catalog.stale_bounds
+            metrics.stale_calibration.labels(live.name, bound).set(stale)
         metrics.load_time.labels(live.name).set(snapshot.load_time.timestamp())
         metrics.catalog.labels(live.name).info(
             {

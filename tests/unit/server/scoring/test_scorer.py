@@ -198,7 +198,7 @@ def test_an_empty_catalog_scores_nothing() -> None:
     scorer = fit_scorer(np.empty((0, 32), np.float32), [], [0, 1])
     query = queries(7, 1)[0]
     assert np.isneginf(everything(scorer.score(query))).all()
-    assert scorer.leads(query) == ((0, -np.inf, -np.inf), (1, -np.inf, -np.inf))
+    assert scorer.leads(query) == ((0, -np.inf, -np.inf, -np.inf), (1, -np.inf, -np.inf, -np.inf))
     assert scorer.nearest(query, 3).utterances.shape == (0,)
     assert scorer.nearest(query, 3, task=1).utterances.shape == (0,)
 

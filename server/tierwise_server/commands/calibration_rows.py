@@ -1,0 +1,107 @@
+"""Labelled prompts as rows to calibrate on, each opened and compared as the service does it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tierwise_server.calibration.binding import cases_hash, digest
+from tierwise_server.calibration.errors import CalibrationError
+from tierwise_server.calibration.rows import Label, LabelledText, Row, without_repetition
+from tierwise_server.catalog.calibration import CASES
+from tierwise_server.catalog.model import Catalog
+from tierwise_server.catalog.wording import normalized
+from tierwise_server.commands.labelled import Question, labelled_questions
+from tierwise_server.deciding.decide import open_decision
+from tierwise_server.deciding.language import detect_language
+from tierwise_server.encoder.base import TextEncoder
+from tierwise_server.scoring import phrases_of
+from tierwise_server.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledData:
+    """Labelled prompts, ready to be fitted to."""
+
+    rows: tuple[Row, ...]
+    source: str
+    """`cases`, or the name of a file."""
+    hash: str
+    left_out_count: int
+    """Prompts that stand among the utterances, which say nothing of others."""
+
+
+def read_rows(
+    file: Path | None, snapshot: Snapshot, catalog: Catalog, encoder: TextEncoder, threads: int
+) -> LabelledData:
+    """Reads, embeds and scores labelled prompts.
+
+    Args:
+        file: JSONL file; None means the catalog's cases.
+        snapshot: What scores them.
+        catalog: The snapshot's, without a calibration.
+        encoder: The snapshot's.
+        threads: How many to embed with.
+
+    Raises:
+        LabelledFileError: The file cannot be read.
+        CalibrationError: Labels contradict each other.
+    """
+    questions = {one.source: one for one in labelled_questions(file, catalog)}
+    texts = without_repetition(
+        LabelledText(text=_key(one), label=_label(one, catalog), source=one.source)
+        for one in questions.values()
+    )
+    known = {normalized(one.text) for one in catalog.utterances}
+    fresh = [one for one in texts if normalized(questions[one.source].shown) not in known]
+    if texts and not fresh:
+        raise CalibrationError(
+            "all prompts stand among the utterances, so they say nothing of others; give prompts"
+            " that the catalog does not have"
+        )
+    asked = [(questions[one.source], one) for one in fresh]
+    with ThreadPoolExecutor(threads) as pool:
+        rows = tuple(
+            pool.map(lambda pair: _row(pair[0], pair[1], snapshot, catalog, encoder), asked)
+        )
+    return LabelledData(
+        rows=rows,
+        source=CASES if file is None else file.name,
+        hash=cases_hash(catalog.cases)
+        if file is None
+        else digest(sorted([one.text, str(one.label)] for one in texts)),
+        left_out_count=len(texts) - len(fresh),
+    )
+
+
+def _key(question: Question) -> str:
+    request = question.query.request
+    # Where a conversation stood before, or which language is stated, changes what is right.
+    return "\n".join(
+        filter(None, (question.query.embedded_text, request.previous_tier, request.language))
+    )
+
+
+def _label(question: Question, catalog: Catalog) -> Label:
+    if question.tier:
+        return Label(tier=question.tier, task=question.task)
+    tier = next(one.tier for one in catalog.tasks if one.id == question.task)
+    return Label(tier=tier, task=question.task)
+
+
+def _row(
+    question: Question,
+    labelled: LabelledText,
+    snapshot: Snapshot,
+    catalog: Catalog,
+    encoder: TextEncoder,
+) -> Row:
+    request = question.query.request
+    language = request.language or detect_language(request.text) or ""
+    opening = open_decision(catalog, request, language)
+    leads = None
+    if opening.needs_vector:
+        text = snapshot.spelling.corrected(question.query.embedded_text)
+        leads = snapshot.scorer.leads(encoder.encode(text), phrases_of(text))
+    return Row(label=labelled.label, key=labelled.text, opening=opening, leads=leads)
