@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-OUT_OF_SCOPE = "none"
-"""What is expected of prompts that must match nothing."""
+from tierwise_server.calibration.reliability import (
+    CoveragePoint,
+    calibration_error,
+    coverage_at,
+    risk_coverage,
+)
+from tierwise_server.calibration.rows import OUT_OF_SCOPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,8 @@ class Judgement:
     score: float | None
     """Score of the best tier; None when there was no comparison."""
     tags: tuple[str, ...] = ()
+    confidence: float | None = None
+    """Confidence in the match; None without a calibration, or without a match."""
 
     @property
     def in_scope(self) -> bool:
@@ -59,6 +66,12 @@ class Figures:
     """Share of the out-of-scope prompts that matched nothing."""
     out_of_scope_auroc: float | None
     """Chance that an in-scope prompt scores above an out-of-scope one."""
+    calibration_error: float | None
+    """Expected calibration error of the confidence, over the decisions that carry one."""
+    coverage_at_95_precision: float | None
+    """Largest share of the prompts, the most confident first, of which 95 % are right matches."""
+    risk_coverage: Sequence[CoveragePoint]
+    """Risk of deciding the most confident share of those with a confidence."""
     confusion: Mapping[str, Mapping[str, int]]
     """Decided tiers (`none` where nothing matched) by expected tier."""
 
@@ -69,6 +82,9 @@ def figures(judgements: Sequence[Judgement]) -> Figures:
     outside = [one for one in judgements if not one.in_scope]
     matched = [one for one in inside if one.matched]
     with_task = [one for one in inside if one.expected_task]
+    confident = [one for one in judgements if one.confidence is not None]
+    confidences = np.array([one.confidence for one in confident], dtype=np.float64)
+    right = np.array([one.right for one in confident], dtype=np.bool_)
     return Figures(
         count=len(judgements),
         accuracy=_share([one.right for one in judgements]),
@@ -80,6 +96,11 @@ def figures(judgements: Sequence[Judgement]) -> Figures:
             [one.score for one in inside if one.score is not None],
             [one.score for one in outside if one.score is not None],
         ),
+        calibration_error=calibration_error(confidences, right),
+        coverage_at_95_precision=(
+            coverage_at(confidences, right, 0.95, len(judgements)) if confident else None
+        ),
+        risk_coverage=risk_coverage(confidences, right),
         confusion=_confusion(judgements),
     )
 

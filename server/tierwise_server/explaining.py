@@ -17,8 +17,8 @@ from tierwise_server.catalog.rules import Rule
 from tierwise_server.deciding.decide import (
     Opening,
     close_decision,
-    learned_outcome,
     effective_dial,
+    learned_outcome,
     rule_holds,
     semantic_outcome,
     tier_scores,

@@ -19,8 +19,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tierwise_server.catalog.evidence_files import EvidenceReadings
 from tierwise_server.catalog.calibration import Bound
+from tierwise_server.catalog.evidence_files import EvidenceReadings
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault
 from tierwise_server.catalog.loader import (
     CatalogFiles,

@@ -7,22 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tierwise_server.calibration.rows import MATCHED_KINDS, OUT_OF_SCOPE
 from tierwise_server.catalog.cases import Case, Role
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.deciding.deciding_text import Turn, of_conversation, of_prompt
-from tierwise_server.deciding.decision import DecisionKind, Verdict
+from tierwise_server.deciding.decision import Verdict
 from tierwise_server.deciding.request import RoutingRequest
-from tierwise_server.evaluation import OUT_OF_SCOPE, Judgement
+from tierwise_server.evaluation import Judgement
 from tierwise_server.routing import Query
 
-_MATCHED = frozenset(
-    {
-        DecisionKind.OVERRIDE_RULE,
-        DecisionKind.LEARNED,
-        DecisionKind.SEMANTIC,
-        DecisionKind.DEFAULT_RULE,
-    }
-)
 _OOS_LABELS = frozenset({"oos", OUT_OF_SCOPE})
 
 
@@ -122,7 +115,8 @@ def judge(question: Question, verdict: Verdict) -> Judgement:
         expected_task=question.task,
         decided_tier=verdict.tier.id,
         decided_task=verdict.task.id if verdict.task is not None else "",
-        matched=verdict.kind in _MATCHED,
+        matched=verdict.kind in MATCHED_KINDS,
         score=verdict.semantic.best.score if verdict.semantic is not None else None,
         tags=question.tags,
+        confidence=verdict.confidence,
     )

@@ -22,6 +22,40 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CalibrationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CalibrationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CalibrationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CALIBRATION_STATE_UNSPECIFIED: _CalibrationState.ValueType  # 0
+    """Never sent by a server that knows calibrations."""
+    CALIBRATION_STATE_ABSENT: _CalibrationState.ValueType  # 1
+    """There is none; decisions carry no confidence."""
+    CALIBRATION_STATE_CURRENT: _CalibrationState.ValueType  # 2
+    """It was fitted on what is served."""
+    CALIBRATION_STATE_STALE: _CalibrationState.ValueType  # 3
+    """Something that it was fitted on has changed. The catalog says whether it
+    is used all the same, or prompts are left to rules until it is made anew.
+    """
+
+class CalibrationState(_CalibrationState, metaclass=_CalibrationStateEnumTypeWrapper):
+    """How a catalog in service stands to its calibration. New values may be added;
+    treat an unknown value as `CALIBRATION_STATE_STALE`.
+    """
+
+CALIBRATION_STATE_UNSPECIFIED: CalibrationState.ValueType  # 0
+"""Never sent by a server that knows calibrations."""
+CALIBRATION_STATE_ABSENT: CalibrationState.ValueType  # 1
+"""There is none; decisions carry no confidence."""
+CALIBRATION_STATE_CURRENT: CalibrationState.ValueType  # 2
+"""It was fitted on what is served."""
+CALIBRATION_STATE_STALE: CalibrationState.ValueType  # 3
+"""Something that it was fitted on has changed. The catalog says whether it
+is used all the same, or prompts are left to rules until it is made anew.
+"""
+Global___CalibrationState: _TypeAlias = CalibrationState  # noqa: Y015
+
 class _CatalogState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -322,10 +356,17 @@ class GetCatalogStatusResponse(_message.Message):
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     FAULTS_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    CALIBRATION_STATE_FIELD_NUMBER: _builtins.int
+    CALIBRATION_ID_FIELD_NUMBER: _builtins.int
+    STALE_CALIBRATION_PARTS_FIELD_NUMBER: _builtins.int
     state: Global___CatalogState.ValueType
     """How the catalog in service stands to the files."""
     revision: _builtins.str
     """Revision in service."""
+    calibration_state: Global___CalibrationState.ValueType
+    """Whether the catalog in service is what its calibration was fitted on."""
+    calibration_id: _builtins.str
+    """Identifier of the calibration in service. Empty when there is none."""
     @_builtins.property
     def load_time(self) -> _timestamp_pb2.Timestamp:
         """When that revision went into service."""
@@ -344,6 +385,13 @@ class GetCatalogStatusResponse(_message.Message):
     def evidence(self) -> _evidence_pb2.EvidenceStatus:
         """How much evidence the catalog in service has. Absent when it has none."""
 
+    @_builtins.property
+    def stale_calibration_parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the calibration was fitted on and that has changed since: `encoder`,
+        `scorer`, `utterances`, `settings`, `data`. Empty unless
+        `calibration_state` is `CALIBRATION_STATE_STALE`. New values may be added.
+        """
+
     def __init__(
         self,
         *,
@@ -353,10 +401,13 @@ class GetCatalogStatusResponse(_message.Message):
         check_time: _timestamp_pb2.Timestamp | None = ...,
         faults: _abc.Iterable[Global___CatalogFault] | None = ...,
         evidence: _evidence_pb2.EvidenceStatus | None = ...,
+        calibration_state: Global___CalibrationState.ValueType = ...,
+        calibration_id: _builtins.str = ...,
+        stale_calibration_parts: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "evidence", b"evidence", "load_time", b"load_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "evidence", b"evidence", "faults", b"faults", "load_time", b"load_time", "revision", b"revision", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration_id", b"calibration_id", "calibration_state", b"calibration_state", "check_time", b"check_time", "evidence", b"evidence", "faults", b"faults", "load_time", b"load_time", "revision", b"revision", "stale_calibration_parts", b"stale_calibration_parts", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -117,7 +117,9 @@ class Fitting:
         self.objective = objective
         self.subject = subject
         self.weights = row_weights(rows, out_of_scope_share)
-        self._compared = np.array([row.leads is not None for row in rows], dtype=np.bool_)
+        self._compared = np.array(
+            [row.leads is not None and not row.predictions for row in rows], dtype=np.bool_
+        )
         self._ranks: NDArray[np.int64] | None = None
 
     def fit(self, chosen: Flags | None = None, *, dial: float | None = None) -> Fit:
@@ -144,7 +146,9 @@ class Fitting:
     def verdicts(self, fitted: Fit) -> list[Verdict]:
         """Returns what all rows are decided by a fit."""
         catalog = fitted.applied(self.catalog)
-        return [close_decision(catalog, row.opening, row.leads) for row in self.rows]
+        return [
+            close_decision(catalog, row.opening, row.leads, row.predictions) for row in self.rows
+        ]
 
     def matches(self, dial: float) -> tuple[Floats, Flags, Flags]:
         """Returns the matches with every threshold out of the way.
@@ -158,7 +162,7 @@ class Fitting:
         usable = np.zeros(len(self.rows), dtype=np.bool_)
         for place, (row, verdict) in enumerate(zip(self.rows, verdicts, strict=True)):
             outcome = verdict.semantic
-            if outcome is None or outcome.chosen is None or row.leads is None:
+            if outcome is None or outcome.chosen is None or row.leads is None or row.predictions:
                 continue
             usable[place] = True
             figures[place] = match_figures(row.leads, outcome.chosen.rank, self.subject)

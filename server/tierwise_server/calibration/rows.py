@@ -10,6 +10,7 @@ from tierwise_server.catalog.calibration import Subject
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.deciding.decide import Opening
 from tierwise_server.deciding.decision import DecisionKind, Verdict
+from tierwise_server.learning import Prediction
 from tierwise_server.scoring import Lead
 
 OUT_OF_SCOPE = "none"
@@ -65,6 +66,8 @@ class Row:
     opening: Opening
     leads: tuple[Lead, ...] | None
     """Each tier's best task; None where the prompt is not compared with utterances."""
+    predictions: tuple[Prediction, ...] = ()
+    """What the evidence lets expect of each tier; empty where there is too little of it."""
 
     def is_right(self, verdict: Verdict, subject: Subject) -> bool:
         """Returns whether a decision is what was expected."""

@@ -178,6 +178,7 @@ class _Parsing:
             limits=limits,
             cases=cases,
             evidence=evidence,
+            calibration=calibration,
         )
 
     def _evidence(
@@ -196,7 +197,6 @@ class _Parsing:
             tiers={tier.text for tier in settings.tiers},
             tier_of_model=tier_of_model,
             log=self._log,
-            calibration=calibration,
         )
 
     def _settings(self) -> CatalogSettings | None:
@@ -315,7 +315,7 @@ def _utterances(
     return by_file | {BACKGROUND_FILE: [one for group in background for one in group.utterances]}
 
 
-def _assemble(
+def _assemble(  # noqa: PLR0913 - one for each kind of file
     settings: CatalogSettings,
     tiers: tuple[Tier, ...],
     background: tuple[BackgroundGroup, ...],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -37,9 +37,9 @@ from tierwise_server.catalog.rewriting import (
 )
 from tierwise_server.commands.calibration_report import figures_of, report_lines
 from tierwise_server.commands.calibration_rows import LabelledData, read_rows
-from tierwise_server.commands.labelled import LabelledFileError
 from tierwise_server.commands.local import open_parts
 from tierwise_server.parts import ServeError
+from tierwise_server.questions import LabelledFileError
 from tierwise_server.settings import environment_settings
 from tierwise_server.snapshot import Snapshot
 
@@ -165,16 +165,20 @@ def _record(done: Calibrated) -> dict[str, object]:
         "confidence": None if calibration.curve is None else asdict(calibration.curve),
         "row_count": len(done.data.rows),
         "left_out_count": done.data.left_out_count,
-        "validation": asdict(done.validation),
+        "validation": {
+            **asdict(done.validation),
+            "risk_coverage": [point._asdict() for point in done.validation.risk_coverage],
+        },
     }
 
 
-def _asked(question: str, ask: Callable[[str], str] = input) -> bool:
+def _asked(question: str) -> bool:
     """Returns whether a person agrees; without one, nobody does."""
     if not sys.stdin.isatty():
         print("not written: --yes writes it")
         return False
-    return ask(question).strip().casefold() in {"y", "yes"}
+    print(question, end="", flush=True)
+    return sys.stdin.readline().strip().casefold() in {"y", "yes"}
 
 
 def _check(folder: Path) -> int:

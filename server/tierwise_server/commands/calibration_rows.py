@@ -12,11 +12,12 @@ from tierwise_server.calibration.rows import Label, LabelledText, Row, without_r
 from tierwise_server.catalog.calibration import CASES
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.catalog.wording import normalized
-from tierwise_server.commands.labelled import Question, labelled_questions
 from tierwise_server.deciding.decide import open_decision
 from tierwise_server.deciding.language import detect_language
 from tierwise_server.encoder.base import TextEncoder
-from tierwise_server.scoring import phrases_of
+from tierwise_server.learning import Prediction
+from tierwise_server.questions import Question, case_question, file_questions
+from tierwise_server.scoring import Lead, phrases_of
 from tierwise_server.snapshot import Snapshot
 
 
@@ -48,7 +49,8 @@ def read_rows(
         LabelledFileError: The file cannot be read.
         CalibrationError: Labels contradict each other.
     """
-    questions = {one.source: one for one in labelled_questions(file, catalog)}
+    asked = map(case_question, catalog.cases) if file is None else file_questions(file, catalog)
+    questions = {one.source: one for one in asked}
     texts = without_repetition(
         LabelledText(text=_key(one), label=_label(one, catalog), source=one.source)
         for one in questions.values()
@@ -60,10 +62,10 @@ def read_rows(
             "all prompts stand among the utterances, so they say nothing of others; give prompts"
             " that the catalog does not have"
         )
-    asked = [(questions[one.source], one) for one in fresh]
+    pairs = [(questions[one.source], one) for one in fresh]
     with ThreadPoolExecutor(threads) as pool:
         rows = tuple(
-            pool.map(lambda pair: _row(pair[0], pair[1], snapshot, catalog, encoder), asked)
+            pool.map(lambda pair: _row(pair[0], pair[1], snapshot, catalog, encoder), pairs)
         )
     return LabelledData(
         rows=rows,
@@ -100,8 +102,17 @@ def _row(
     request = question.query.request
     language = request.language or detect_language(request.text) or ""
     opening = open_decision(catalog, request, language)
-    leads = None
+    leads: tuple[Lead, ...] | None = None
+    predictions: tuple[Prediction, ...] = ()
     if opening.needs_vector:
         text = snapshot.spelling.corrected(question.query.embedded_text)
-        leads = snapshot.scorer.leads(encoder.encode(text), phrases_of(text))
-    return Row(label=labelled.label, key=labelled.text, opening=opening, leads=leads)
+        vector = encoder.encode(text)
+        leads = snapshot.scorer.leads(vector, phrases_of(text))
+        predictions = snapshot.learned.predictions(vector, request.text)
+    return Row(
+        label=labelled.label,
+        key=labelled.text,
+        opening=opening,
+        leads=leads,
+        predictions=predictions,
+    )

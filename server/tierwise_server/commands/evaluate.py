@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with open_parts(arguments.catalog) as (parts, runner), open_router(parts, runner) as router:
             catalog = next(iter(parts.catalogs.values())).snapshot.catalog
-            questions = list(labelled_questions(arguments.file, catalog))
+            questions = list(_questions(arguments, catalog))
             routed = runner.run(router.route_all([one.query for one in questions], path="cases"))
     except (ServeError, LabelledFileError) as error:
         print(f"tierwise evaluate: {error}", file=sys.stderr)
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     judged = [judge(one, answer.verdict) for one, answer in zip(questions, routed, strict=True)]
     result = figures(judged)
     if arguments.json:
-        print(json.dumps({"all": asdict(result), "tags": _by_tag(judged)}))
+        print(json.dumps({"all": _record(result), "tags": _by_tag(judged)}))
     else:
         _print(result, questions, routed, judged, wrong=arguments.wrong)
     accuracy = result.accuracy or 0.0
@@ -81,6 +81,19 @@ def _questions(arguments: argparse.Namespace, catalog: Catalog) -> Iterator[Ques
         yield from file_questions(arguments.file, catalog)
 
 
+def _print_risks(result: Figures) -> None:
+    for point in result.risk_coverage:
+        print(
+            f"  the most confident {point.coverage:.0%}: confidence from {point.confidence:.3f},"
+            f" {point.risk:.3f} wrong (at most {point.risk_bound:.3f})"
+        )
+
+
+def _record(result: Figures) -> dict[str, object]:
+    points = [point._asdict() for point in result.risk_coverage]
+    return {**asdict(result), "risk_coverage": points}
+
+
 def _by_tag(judged: Sequence[Judgement]) -> dict[str, dict[str, float | int | None]]:
     tags = sorted({tag for one in judged for tag in one.tags})
     groups = {tag: [one for one in judged if tag in one.tags] for tag in tags}
@@ -112,9 +125,12 @@ def _print(
         ("accuracy where matched", result.matched_accuracy),
         ("out-of-scope recall", result.out_of_scope_recall),
         ("out-of-scope AUROC", result.out_of_scope_auroc),
+        ("calibration error", result.calibration_error),
+        ("coverage at 95 % right", result.coverage_at_95_precision),
     ):
         if value is not None:
             print(f"  {name:<24}{value:.3f}")
+    _print_risks(result)
     columns = sorted({tier for row in result.confusion.values() for tier in row})
     if columns:
         print("expected \\ decided   " + "".join(f"{tier:>10}" for tier in columns))
