@@ -67,6 +67,11 @@ contract: install ## Lint the contract, compare it with the released one, and th
 eval-files: encoder ## Check the shipped catalog and run its held-out cases
 	$(BIN)/tierwise check $(CATALOG)
 	$(BIN)/tierwise evaluate --catalog $(CATALOG)
+	$(BIN)/tierwise calibrate --check --catalog $(CATALOG)
+
+.PHONY: calibrate
+calibrate: encoder ## Calibrate the shipped catalog on its cases, and show what changes
+	$(BIN)/tierwise calibrate --catalog $(CATALOG) $(if $(YES),--yes)
 
 .PHONY: bench
 bench: encoder ## Run the benchmarks (EVAL_DATA=folder adds those on public data)

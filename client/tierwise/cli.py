@@ -29,6 +29,7 @@ SUMMARIES = {
     "serve": "run the routing service",
     "check": "report what is wrong with a catalog's files, and what weakens them",
     "bench": "measure models on sample prompts of each task: quality, cost and latency",
+    "calibrate": "fit thresholds and confidence to labelled prompts, by an objective",
     "evaluate": "run held-out cases or a labelled file against a catalog",
     "report": "show what routing did, cost and saved, from the ledger",
     "encoder": "build the encoder that prompts are embedded with",

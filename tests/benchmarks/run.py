@@ -33,7 +33,7 @@ PROGRAMS = (
     "flips",
     "surface_cues",
 )
-ON_DATA = ("intents", "token_estimates", "wire", "ledger_costs")
+ON_DATA = ("intents", "calibration", "token_estimates", "wire", "ledger_costs")
 """Those that measure on public data."""
 
 TIMEOUT_S = 1800
@@ -72,6 +72,7 @@ def on_data(folder: Path) -> dict[str, list[str]]:
     vectors = encoder.parent / "benchmarks"
     return {
         "intents": [str(folder), str(encoder), "--cache", str(vectors)],
+        "calibration": [str(folder), str(encoder)],
         "token_estimates": [str(folder / "wire")],
         "wire": [str(folder / "wire")],
         "ledger_costs": [str(folder / "wire")],
