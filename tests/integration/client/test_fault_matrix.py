@@ -1,7 +1,8 @@
 """Every failure of every provider: its class, what it leads to, how often it is called, its cost.
 
 The failures are those of `tests/faults`, sent by a local server as the provider sends them, to
-unary and to streamed calls; those that providers don't document are made by `tierwise.testing`.
+unary and to streamed calls. What a provider does not document, so that every class is met with
+every provider in either way, is made by `tierwise.testing`.
 """
 
 from __future__ import annotations
@@ -23,17 +24,22 @@ from tierwise import (
     Client,
     ClientSettings,
     ErrorClass,
+    Hooks,
+    OutcomeEvent,
     ProviderSettings,
     RoutingOptions,
     StepKind,
     Usage,
 )
-from tierwise.testing import ProviderServer, Reply
+from tierwise.testing import CallEnding, ProviderServer, Reply
+from tierwise.validators import Validator, custom
 
 FOLDER = Path(__file__).parents[2] / "faults"
 PROVIDERS = tuple(file.stem for file in sorted(FOLDER.glob("*.yaml")))
 CLASSES = {one.word: one for one in ErrorClass}
 LONGEST_WAIT_S = 0.05
+CALL_TIMEOUT_S = 1.5
+"""Where a provider that says nothing is to be given up: as long as a busy machine may take."""
 
 MODELS = """\
 models:
@@ -110,7 +116,14 @@ class Ended:
 
 
 def chat(
-    router: str, providers: ProviderServer, provider: str, reply: Reply, *, stream: bool
+    router: str,
+    providers: ProviderServer,
+    provider: str,
+    reply: Reply,
+    *,
+    stream: bool,
+    validators: tuple[Validator, ...] = (),
+    call_timeout_s: float = 30.0,
 ) -> Ended:
     """Has a prompt answered by a plan whose first model gives a reply again and again."""
     providers.always(provider, reply, model="failing-1")
@@ -123,7 +136,7 @@ def chat(
         first_wait_s=0.001,
         longest_wait_s=LONGEST_WAIT_S,
         router_timeout_s=10,
-        call_timeout_s=0.5,
+        call_timeout_s=call_timeout_s,
         report_outcomes=False,
     )
     response, error, pieces = None, None, 0
@@ -131,12 +144,12 @@ def chat(
         options = RoutingOptions(catalog=provider)
         try:
             if stream:
-                with client.chat_stream(LIKE["budget"], options) as answer:
+                with client.chat_stream(LIKE["budget"], options, validators=validators) as answer:
                     for _ in answer:
                         pieces += 1
                     response = answer.response
             else:
-                response = client.chat(LIKE["budget"], options)
+                response = client.chat(LIKE["budget"], options, validators=validators)
         except ChatError as failure:
             error = failure
     called = tuple(call.model for call in providers.calls[already:])
@@ -216,13 +229,90 @@ def test_a_failure_on_the_way(
     check(chat(router, providers, provider, reply, stream=stream), error_class)
 
 
+def undocumented() -> Iterator[Any]:
+    """Yields what is left of every class of every provider, in either way of calling.
+
+    `tierwise.testing` sends those as the provider sends its like.
+    """
+    covered = {
+        (param.values[0], CLASSES[param.values[1]["error_class"]], param.values[2])
+        for param in faults()
+    }
+    everywhere = {error_class for _, error_class in MADE.values()}
+    of_no_provider = {ErrorClass.REJECTED_BY_VALIDATOR, ErrorClass.CANCELLED}
+    for provider in PROVIDERS:
+        for error_class in ErrorClass:
+            if error_class in everywhere | of_no_provider:
+                continue
+            for stream in (False, True):
+                if (provider, error_class, stream) not in covered:
+                    way = "stream" if stream else "unary"
+                    name = f"{provider}: {error_class.word} ({way})"
+                    yield pytest.param(provider, error_class, stream, id=name)
+
+
+@pytest.mark.parametrize(("provider", "error_class", "stream"), list(undocumented()))
+def test_a_failure_like_those_of_other_providers(
+    router: str, providers: ProviderServer, provider: str, error_class: ErrorClass, stream: bool
+) -> None:
+    reply = Reply.error(error_class, retry_after_s=LONGEST_WAIT_S / 2)
+    ended = chat(router, providers, provider, reply, stream=stream)
+    check(ended, error_class)
+    assert ended.attempts[0].cost_nano_usd == 0, "a refused call costs nothing"
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "mistral", "google"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_answer_that_a_validator_rejects(
+    router: str, providers: ProviderServer, provider: str, stream: bool
+) -> None:
+    accepts = custom("answered", lambda answer: answer.text == "Answered.")
+    reply = Reply.text(WORDS, usage=USAGE)
+    ended = chat(router, providers, provider, reply, stream=stream, validators=(accepts,))
+    rejected = ended.attempts[0]
+    assert rejected.error_class is ErrorClass.REJECTED_BY_VALIDATOR
+    assert rejected.cost_nano_usd == 100 * 100 + 10 * 400
+    if stream:
+        # It was handed over, so no other model may answer.
+        assert ended.error is not None
+        assert ended.models_called == ("failing-1",)
+    else:
+        assert ended.response is not None
+        assert ended.models_called == ("failing-1", "larger-1")
+        assert ended.response.cost_nano_usd == rejected.cost_nano_usd + COSTS["larger"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_stream_that_the_caller_leaves(
+    router: str, providers: ProviderServer, provider: str
+) -> None:
+    providers.always(provider, Reply.text(WORDS).slow(pause_s=0.5), model="failing-1")
+    already = len(providers.calls)
+    ends: list[OutcomeEvent] = []
+    settings = ClientSettings(
+        hooks=Hooks(on_outcome=ends.append), router_timeout_s=10, report_outcomes=False
+    )
+    own = {provider: ProviderSettings(key=KEY, base_url=providers.base_url(provider))}
+    with (
+        Client(router, providers=own, settings=settings) as client,
+        client.chat_stream(LIKE["budget"], RoutingOptions(catalog=provider)) as stream,
+    ):
+        next(stream)
+    (call,) = providers.calls[already:]
+    assert call.wait(20.0) is CallEnding.LEFT_BY_CLIENT
+    (end,) = ends
+    assert (end.error_class, end.last_model_id) == (ErrorClass.CANCELLED, "failing")
+    assert end.attempts[0].partial
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize("provider", ["openai", "google"])
 def test_a_provider_that_stays_silent(
     router: str, providers: ProviderServer, provider: str, stream: bool
 ) -> None:
-    silent = Reply.text("late").slow(first_byte_s=3.0)
-    check(chat(router, providers, provider, silent, stream=stream), ErrorClass.TIMEOUT)
+    silent = Reply.text("late").slow(first_byte_s=60.0)
+    ended = chat(router, providers, provider, silent, stream=stream, call_timeout_s=CALL_TIMEOUT_S)
+    check(ended, ErrorClass.TIMEOUT)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -245,7 +335,7 @@ def test_a_stream_that_breaks_after_its_first_piece_is_an_error(
     broken: Reply,
     error_class: ErrorClass,
 ) -> None:
-    ended = chat(router, providers, provider, broken, stream=True)
+    ended = chat(router, providers, provider, broken, stream=True, call_timeout_s=CALL_TIMEOUT_S)
     assert ended.pieces > 0
     assert ended.error is not None
     assert ended.error.error_class is error_class
