@@ -1,9 +1,10 @@
 """Which text of a prompt or conversation decides.
 
 Of a conversation, the last user turn does. One too short to stand alone ("ok, do it") is embedded
-behind the user's turns before it, since what it asks for was said there. System prompts and tool
-results count towards the tokens of the call, never towards the vector: they are alike in all calls
-of one application and would drown the request.
+behind the user's turns before it, since what it asks for was said there; thanks and farewells stand
+alone, for they ask for nothing. System prompts and tool results count towards the tokens of the
+call, never towards the vector: they are alike in all calls of one application and would drown the
+request.
 
 Of a long text, its first and last line do: what is asked stands at either end, and a pasted mail or
 log in between would only tell what it is about. On the shipped catalog's cases with long pastes,
@@ -18,6 +19,19 @@ from dataclasses import dataclass
 
 MIN_STANDALONE_WORDS = 5
 """Turns of fewer words are taken for a reference to the turn before."""
+
+_CLOSING = re.compile(
+    r"(?i)[\W_]*(?:(?:thanks?|thank you|thx|ty|cheers|great|perfect|awesome|nice|cool|super|lovely"
+    r"|excellent|brilliant|ok|okay|good|well|job|done|work|one|got it|that helps|that helped"
+    r"|a lot|so much|very much|again|bye|goodbye|lol|haha|wow|you rock)\b[\W_]*)+"
+)
+"""A turn of thanks, praise or farewell: it closes what was asked and asks for nothing."""
+
+_CLOSING_WORD = re.compile(
+    r"(?i)\b(?:thanks?|thx|ty|cheers|great|perfect|awesome|nice|excellent|brilliant|good job"
+    r"|well done|bye|goodbye|lol|haha|wow|you rock)\b"
+)
+"""What such a turn needs one of. A bare "ok" says go on."""
 
 MAX_JOINED_TURNS = 4
 """Most turns that are put together, the last one included."""
@@ -71,11 +85,22 @@ def of_conversation(turns: Sequence[Turn]) -> DecidingText:
     by_user = [turn.text for turn in turns if turn.by_user]
     last = by_user[-1]
     embedded = _ends(last)
+    if _is_closing(last):
+        return DecidingText(text=last, embedded_text=embedded)
     for earlier in by_user[-2 : -MAX_JOINED_TURNS - 1 : -1]:
         if len(embedded.split(maxsplit=MIN_STANDALONE_WORDS)) >= MIN_STANDALONE_WORDS:
             break
         embedded = f"{_ends(earlier)}\n{embedded}"
     return DecidingText(text=last, embedded_text=embedded)
+
+
+def _is_closing(turn: str) -> bool:
+    """Tells a short turn that thanks, praises or takes leave from one that asks for more."""
+    return (
+        len(turn.split(maxsplit=MIN_STANDALONE_WORDS)) < MIN_STANDALONE_WORDS
+        and _CLOSING.fullmatch(turn) is not None
+        and _CLOSING_WORD.search(turn) is not None
+    )
 
 
 def _ends(text: str) -> str:

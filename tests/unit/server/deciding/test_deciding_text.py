@@ -119,3 +119,17 @@ def test_a_greeting_before_a_request_is_not_embedded(greeting: str) -> None:
 )
 def test_a_greeting_alone_is_embedded(alone: str) -> None:
     assert of_prompt(alone).embedded_text == alone
+
+
+@pytest.mark.parametrize(
+    "closing", ["thanks, great job!", "thx", "Perfect, thank you!", "ok bye", "lol", "nice one :)"]
+)
+def test_thanks_and_farewells_stand_alone(closing: str) -> None:
+    turns = [Turn(by_user=True, text="prove it for all n"), Turn(by_user=True, text=closing)]
+    assert of_conversation(turns).embedded_text == closing
+
+
+@pytest.mark.parametrize("turn", ["ok", "well?", "again", "thanks, now shorter", "a lot more work"])
+def test_a_short_turn_that_asks_for_more_is_embedded_behind_the_turn_before(turn: str) -> None:
+    turns = [Turn(by_user=True, text="prove it for all n"), Turn(by_user=True, text=turn)]
+    assert of_conversation(turns).embedded_text == f"prove it for all n\n{turn}"
