@@ -100,8 +100,10 @@ class Outcome(_message.Message):
     decision_token: _builtins.str
     """`decision_token` of the decision."""
     decision_id: _builtins.str
-    """`decision_id` of a decision that was reported on before, for a
-    judgement that comes later. Such an outcome has no attempts.
+    """`decision_id` of a decision, for a judgement that comes later than its
+    call. Such an outcome has no attempts. It is accepted before the call is
+    reported as well, since calls may wait with their clients; while no call
+    of the decision is kept, it has no effect.
     """
     quality: _builtins.float
     """Quality of the answer as judged by the caller, from 0 to 1. Absent means

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, or_, select
+from sqlalchemy import Connection, Engine, exists, func, or_, select
 
 from tierwise_server.deciding.decision import DecisionKind
 from tierwise_server.ledger.records import Origin
@@ -46,6 +46,20 @@ def judged_calls(engine: Engine, period: Period) -> tuple[JudgedCall, ...]:
         keys = _texts(connection, decided) | _stated(connection, period) if found else {}
     judged = (_judged_call(found[number], keys) for number in sorted(found))
     return tuple(one for one in judged if one is not None)
+
+
+def callless_judgements(engine: Engine, period: Period) -> int:
+    """Returns how many judgements of a period are of decisions of which no call is kept."""
+    call, later = outcomes.alias("call"), outcomes.c
+    has_call = exists().where(call.c.decision_id == later.decision_id, call.c.attempt_count > 0)
+    query = select(func.count()).where(
+        later.attempt_count == 0,
+        later.recorded_ms >= period.since_ms,
+        later.recorded_ms < period.until_ms,
+        ~has_call,
+    )
+    with engine.connect() as connection:
+        return connection.execute(query).scalar_one()
 
 
 def _with_their_report(period: Period) -> AnySelect:

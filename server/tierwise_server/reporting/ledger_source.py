@@ -38,7 +38,7 @@ from tierwise_server.reporting.conditions import (
     in_period,
 )
 from tierwise_server.reporting.database import SCAN_THREADS
-from tierwise_server.reporting.judgements import judged_calls
+from tierwise_server.reporting.judgements import callless_judgements, judged_calls
 from tierwise_server.reporting.rows import (
     DAY_MS,
     CallGroup,
@@ -65,6 +65,7 @@ def read_rows(engine: Engine, period: Period) -> LedgerRows:
         ]
         facts = _facts(engine)
         judged = judged_calls(engine, period)
+        callless = callless_judgements(engine, period)
         calls = tuple(_call_group(row) for scan in scans for row in scan.result())
         decision_groups = tuple(_decision_group(row) for row in decided.result())
     return LedgerRows(
@@ -75,6 +76,7 @@ def read_rows(engine: Engine, period: Period) -> LedgerRows:
         served_other=_served_other(engine, period, calls),
         unpriced=_unpriced(engine, period, calls),
         judged=judged,
+        callless_judgements=callless,
     )
 
 

@@ -43,7 +43,9 @@ def headline(report: Report) -> tuple[tuple[str, str, str], ...]:
         (
             "net saving",
             usd(balance.saving, places) if overall.compared_calls else UNKNOWN,
-            f"{saved} of the counterfactual",
+            f"{saved} of {usd(balance.counterfactual, places)} without routing"
+            if overall.compared_calls
+            else "no cost is known to compare",
         ),
         (
             "cost",

@@ -138,6 +138,7 @@ def _document(report: Report) -> dict[str, Any]:
         "served_other": [one._asdict() for one in report.served_other],
         "unpriced": [one._asdict() for one in report.unpriced],
         "judged": [dataclasses.asdict(one) for one in report.judged],
+        "callless_judgements": report.callless_judgements,
         "shuffle_control": _shuffle(report.shuffle),
         "paying": {
             "finding": report.paying.finding.value,

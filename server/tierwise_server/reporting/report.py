@@ -72,6 +72,8 @@ class Report:
     served_other: tuple[ServedOther, ...]
     unpriced: tuple[UnpricedModel, ...]
     judged: tuple[JudgedTier, ...]
+    callless_judgements: int
+    """Judgements of decisions of which no call is kept."""
     shuffle: ShuffleControl | NotIdentifiable
     paying: Paying
 
@@ -132,6 +134,7 @@ def make_report(request: ReportRequest, rows: LedgerRows) -> Report:
         served_other=rows.served_other,
         unpriced=rows.unpriced,
         judged=_judged(rows, order),
+        callless_judgements=rows.callless_judgements,
         shuffle=shuffle_control(rows.judged, order),
         paying=paying(overall, figures["task"], len(rows.judged) + decisions.expected, span_ms),
     )

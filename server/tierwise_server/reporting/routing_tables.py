@@ -172,7 +172,16 @@ def _mean_cost(nano_usd: float | None) -> str:
 
 def judged_tables(report: Report) -> Iterator[Table]:
     """Yields how answers were judged."""
+    notes = []
     if report.judged:
+        notes.append("Tiers get different prompts, so these means do not compare them.")
+    if report.callless_judgements:
+        notes.append(
+            f"Beyond these, {count(report.callless_judgements)} judgements are of decisions of"
+            " which no call is kept: it was not reported, has expired, or the decision's id is"
+            " wrong."
+        )
+    if notes:
         yield Table(
             id="judged",
             title="Judged answers",
@@ -180,7 +189,7 @@ def judged_tables(report: Report) -> Iterator[Table]:
             rows=tuple(
                 (named(one.tier), count(one.calls), f"{one.grade:.3f}") for one in report.judged
             ),
-            notes=("Tiers get different prompts, so these means do not compare them.",),
+            notes=tuple(notes),
         )
 
 

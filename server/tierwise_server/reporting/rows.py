@@ -153,3 +153,5 @@ class LedgerRows:
     served_other: tuple[ServedOther, ...]
     unpriced: tuple[UnpricedModel, ...]
     judged: tuple[JudgedCall, ...]
+    callless_judgements: int = 0
+    """Judgements that came later, of decisions of which no call is kept."""

@@ -166,6 +166,22 @@ def test_the_last_judgement_of_a_call_counts(url: str) -> None:
     assert judged.grade == pytest.approx((0.0 + 1.0 + 0.7) / 3)
 
 
+def test_judgements_of_no_call_are_counted_apart(url: str) -> None:
+    in_march = {"recorded_ms": FIRST_MS, "decided_ms": FIRST_MS}
+    write(
+        url,
+        outcomes=[
+            call("a"),
+            replace(later("a-1", "of-a", quality=0.4), **in_march),
+            replace(later("x-1", "of-nothing", quality=0.7), **in_march),
+            later("x-2", "of-nothing", quality=0.7),
+        ],
+    )
+    report = reported(url)
+    assert report.callless_judgements == 1
+    assert [one.calls for one in report.judged] == [1]
+
+
 @pytest.mark.parametrize("told_by", ["prompt_id", "text", "decision"])
 def test_prompts_that_were_judged_on_several_tiers_make_the_control(url: str, told_by: str) -> None:
     decisions, outcomes = [], []
