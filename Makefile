@@ -85,6 +85,21 @@ proto: install ## Regenerate the gRPC stubs from proto/
 	@for f in $(STUBS)/*_pb2_grpc.py; do case $$f in *_service_pb2_grpc.py) ;; *) rm $$f $${f}i;; esac; done
 	@echo '"""Generated from proto/tierwise/v1. Run make proto."""' > $(STUBS)/__init__.py
 
+AUDIT := .cache/audit/bin
+
+$(AUDIT)/pip-audit:
+	python3 -m venv .cache/audit
+	$(AUDIT)/python -m pip install -q pip-audit cyclonedx-bom
+
+.PHONY: audit
+audit: $(AUDIT)/pip-audit ## Look the pinned packages up among known vulnerabilities
+	$(AUDIT)/pip-audit -r constraints.txt --no-deps --disable-pip
+
+.PHONY: sbom
+sbom: install $(AUDIT)/pip-audit ## Write the bill of materials of this environment to dist/sbom.json
+	@mkdir -p dist
+	$(AUDIT)/cyclonedx-py environment $(PYTHON) -o dist/sbom.json
+
 .PHONY: docs
 docs: install ## Bring the README's table of settings up to date
 	$(PYTHON) tests/readme.py

@@ -501,7 +501,7 @@ async def refusal_of(call: Awaitable[object]) -> Refusal | None:
 
 
 async def eventually(
-    holds: Callable[[], Awaitable[bool]], *, within_s: float = 10.0, what: str = "it"
+    holds: Callable[[], Awaitable[bool]], *, within_s: float = 30.0, what: str = "it"
 ) -> None:
     """Asks again and again until something holds; fails when it does not in time."""
     end = time.monotonic() + within_s

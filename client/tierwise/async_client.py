@@ -39,6 +39,7 @@ from tierwise.execution.effects import (
 from tierwise.providers.base import HttpReply
 from tierwise.providers.registry import ProviderSettings
 from tierwise.reporting.outcome import Verdict
+from tierwise.router_channel import RouterAccess, Token
 from tierwise.router_link import AsyncRouterLink
 from tierwise.routing import RoutingOptions
 from tierwise.settings import ClientSettings
@@ -66,13 +67,13 @@ class AsyncClient:
         providers: Mapping[str, ProviderSettings] | None = None,
         settings: ClientSettings | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         """Prepares a client, as `Client` does. Nothing is connected yet."""
-        self._router = router_address(router)
+        self._access = RouterAccess.of(router_address(router), credentials, token)
         self._providers = provider_settings(providers)
         self._settings = settings or ClientSettings()
-        self._credentials = credentials
         self._tracing = tracing
         self._core: ClientCore | None = None
         self._connections: _Connections | None = None
@@ -167,9 +168,7 @@ class AsyncClient:
         if self._closed:
             raise ConfigurationError("the client is closed")
         if self._core is None or self._core.process_id != os.getpid():
-            self._core = ClientCore(
-                self._router, self._credentials, self._providers, self._settings, self._tracing
-            )
+            self._core = ClientCore(self._access, self._providers, self._settings, self._tracing)
         return self._core
 
     def _connected(self) -> _Connections:
@@ -191,7 +190,7 @@ class _Connections:
     def __init__(self, core: ClientCore) -> None:
         self._loop = asyncio.get_running_loop()
         self._process_id = os.getpid()
-        self.link = AsyncRouterLink(core.router, core.credentials)
+        self.link = AsyncRouterLink(core.access)
         self.transport = AsyncTransport(core.tls)
 
     def are_of_this_loop(self) -> bool:

@@ -34,6 +34,7 @@ SUMMARIES = {
     "report": "show what routing did, cost and saved, from the ledger",
     "encoder": "build the encoder that prompts are embedded with",
     "models": "list a catalog's models with prices and where they come from",
+    "token": "make a bearer token and the entry that admits it",
     "init": "write a small catalog to start from",
 }
 SERVER_COMMANDS = tuple(name for name in SUMMARIES if name not in CLIENT_COMMANDS)

@@ -39,6 +39,7 @@ from tierwise.execution.effects import (
 from tierwise.providers.base import HttpReply
 from tierwise.providers.registry import ProviderSettings
 from tierwise.reporting.outcome import Verdict
+from tierwise.router_channel import RouterAccess, Token
 from tierwise.routing import RoutingOptions
 from tierwise.settings import ClientSettings
 from tierwise.transport import OpenStream, Transport
@@ -65,6 +66,7 @@ class Client:
         providers: Mapping[str, ProviderSettings] | None = None,
         settings: ClientSettings | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
         tracing: Tracing | None = None,
     ) -> None:
         """Prepares a client. Nothing is connected yet.
@@ -73,16 +75,18 @@ class Client:
             router: `HOST:PORT`. None means `TIERWISE_SERVER`, else `localhost:50051`.
             providers: By provider id, what differs from its usual address and key variable.
             settings: Budgets, hooks, deadlines and defaults.
-            credentials: For a router behind TLS.
+            credentials: For a router behind TLS. None means what the environment says; see
+                `RouterAccess.of`.
+            token: Bearer token, or what returns one for each call. None means `TIERWISE_TOKEN`,
+                else none. It is never sent over a network in the clear.
             tracing: Makes OpenTelemetry spans; a `tierwise.tracing.Tracing`. None makes none.
 
         Raises:
             ConfigurationError: The address, or a provider, can't be used.
         """
-        self._router = router_address(router)
+        self._access = RouterAccess.of(router_address(router), credentials, token)
         self._providers = provider_settings(providers)
         self._settings = settings or ClientSettings()
-        self._credentials = credentials
         self._tracing = tracing
         self._lock = threading.Lock()
         self._open: tuple[ClientCore, Transport] | None = None
@@ -222,9 +226,7 @@ class Client:
             self._lock = threading.Lock()
         with self._lock:
             if self._open is None or self._open[0].process_id != os.getpid():
-                core = ClientCore(
-                    self._router, self._credentials, self._providers, self._settings, self._tracing
-                )
+                core = ClientCore(self._access, self._providers, self._settings, self._tracing)
                 self._open = (core, Transport(core.tls))
             return self._open
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import grpc
 import httpx
 
 from tierwise.chat_response import Attempt
@@ -29,6 +28,7 @@ from tierwise.reporting.outcome import Judgement, Outcome, Verdict, new_outcome_
 from tierwise.reporting.reporter import Reporter, ReportingStatus
 from tierwise.reporting.spool import Spool, default_spool_path
 from tierwise.request_checks import check_request
+from tierwise.router_channel import RouterAccess
 from tierwise.router_link import RouterLink
 from tierwise.routing import RoutingOptions
 from tierwise.settings import ClientSettings
@@ -79,8 +79,7 @@ class ClientCore:
 
     def __init__(
         self,
-        router: str,
-        credentials: grpc.ChannelCredentials | None,
+        access: RouterAccess,
         providers: Mapping[str, ProviderSettings],
         settings: ClientSettings,
         tracing: Tracing | None = None,
@@ -90,11 +89,10 @@ class ClientCore:
                 f"settings: give ClientSettings, not {type(settings).__name__}"
             )
         self.process_id = os.getpid()
-        self.router = router
-        self.credentials = credentials
+        self.access = access
         self.tls: ssl.SSLContext = httpx.create_ssl_context()
         self._settings = settings
-        spool = Spool(settings.spool_path or default_spool_path(router))
+        spool = Spool(settings.spool_path or default_spool_path(access.address))
         self._link: RouterLink | None = None
         self.reporter = Reporter(lambda: self.link.stub, spool)
         clock = time.monotonic
@@ -114,7 +112,7 @@ class ClientCore:
     def link(self) -> RouterLink:
         """The blocking channel to the router, which reports use in either kind of client."""
         if self._link is None:
-            self._link = RouterLink(self.router, self.credentials)
+            self._link = RouterLink(self.access)
         return self._link
 
     @property

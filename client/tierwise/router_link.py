@@ -11,6 +11,7 @@ import grpc
 
 from tierwise.errors import client_closed, router_error
 from tierwise.execution.effects import AskRouter
+from tierwise.router_channel import RouterAccess
 from tierwise.v1.routing_service_pb2 import (
     ExplainDecisionRequest,
     ExplainDecisionResponse,
@@ -61,12 +62,8 @@ _OPTIONS = (
 class RouterLink:
     """A channel that calls wait on."""
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
-        self._channel = (
-            grpc.insecure_channel(address, _OPTIONS)
-            if credentials is None
-            else grpc.secure_channel(address, credentials, _OPTIONS)
-        )
+    def __init__(self, access: RouterAccess) -> None:
+        self._channel = access.channel(_OPTIONS)
         self.stub = RoutingServiceStub(self._channel)
         self._closed = False
 
@@ -99,12 +96,8 @@ class RouterLink:
 class AsyncRouterLink:
     """A channel that tasks wait on. Belongs to the event loop that it is made in."""
 
-    def __init__(self, address: str, credentials: grpc.ChannelCredentials | None) -> None:
-        self._channel = (
-            grpc.aio.insecure_channel(address, _OPTIONS)
-            if credentials is None
-            else grpc.aio.secure_channel(address, credentials, _OPTIONS)
-        )
+    def __init__(self, access: RouterAccess) -> None:
+        self._channel = access.async_channel(_OPTIONS)
         self._stub: RoutingServiceAsyncStub = RoutingServiceStub(self._channel)
         self._closed = False
 

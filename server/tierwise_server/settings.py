@@ -7,6 +7,7 @@ Precedence: flag, then `TIERWISE_*` variable, then configuration file, then defa
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,11 @@ def default_ledger() -> str:
 def encoder_dir(cache_dir: str) -> Path:
     """Returns where `tierwise encoder build` puts the default encoder."""
     return Path(cache_dir) / "encoder"
+
+
+def _word(text: str) -> str:
+    """Returns a word as it was written: YAML turns a bare `on` or `off` into true or false."""
+    return {"True": "on", "False": "off"}.get(text, text)
 
 
 def _setting(default: Any, text: str, *, least: float | None = None, **options: Any) -> Any:  # noqa: ANN401 - a dataclass field is what its default is
@@ -144,7 +150,32 @@ class Settings:
     reflection: bool = _setting(
         True, "Whether clients may ask the server for its contract: `on` or `off`."
     )
-    admin: bool = _setting(True, "Whether `ReloadCatalog` is served: `on` or `off`.")
+    admin: str = _setting(
+        "auto",
+        "Whether `ReloadCatalog` is served. `auto` serves it where only this machine can call, or"
+        " where tokens are asked for, of which one with the scope `admin` is needed.",
+        choices=("auto", "on", "off"),
+        type=_word,
+    )
+    tokens: str = _setting(
+        "",
+        "File of the bearer tokens that callers need; `tierwise token` writes its entries. Edits"
+        " count within a second. Empty asks for none.",
+        metavar="FILE",
+    )
+    tls_certificate: str = _setting(
+        "",
+        "Certificate chain of the server, in PEM. Certificates that are renewed in place are taken"
+        " over without a restart. Empty serves without TLS.",
+        metavar="FILE",
+    )
+    tls_key: str = _setting("", "Private key of the certificate, in PEM.", metavar="FILE")
+    tls_client_ca: str = _setting(
+        "",
+        "Authorities, in PEM, one of which must have signed the certificate of a client. Empty asks"
+        " clients for none.",
+        metavar="FILE",
+    )
     log_level: str = _setting(
         "info", "Least level to log.", choices=("debug", "info", "warning", "error")
     )
@@ -171,6 +202,13 @@ class Settings:
         return "" if self.ledger == NO_LEDGER else self.ledger or default_ledger()
 
     @property
+    def serves_admin(self) -> bool:
+        """Whether methods that change what is served are there."""
+        if self.admin == "auto":
+            return bool(self.tokens) or is_local(self.listen)
+        return self.admin == "on"
+
+    @property
     def lane_count(self) -> int:
         """Encoding lanes in force."""
         return self.encoder_threads or os.cpu_count() or 1
@@ -186,6 +224,19 @@ class Settings:
                 raise SettingsError(f"--catalog: two catalogs are called {name!r}")
             folders[name] = Path(folder)
         return folders
+
+
+def is_local(address: str) -> bool:
+    """Returns whether only this machine can reach an address."""
+    if address.startswith("unix"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class SettingsError(Exception):
@@ -291,6 +342,10 @@ def _check(settings: Settings) -> None:
     if settings.ledger_url and not _LEDGER.fullmatch(settings.ledger_url):
         # Without the value, which may hold a password.
         raise SettingsError("--ledger: takes sqlite:///FILE, postgresql://HOST/DATABASE or none")
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise SettingsError("--tls-certificate and --tls-key: give both or neither")
+    if settings.tls_client_ca and not settings.tls_certificate:
+        raise SettingsError("--tls-client-ca: needs --tls-certificate and --tls-key")
     for flag, address in (
         ("--listen", settings.listen),
         ("--metrics-listen", settings.metrics_listen),

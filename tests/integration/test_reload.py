@@ -225,7 +225,7 @@ async def test_the_revision_depends_on_the_content_alone(
 async def test_reloading_can_be_switched_off(
     serve: Serve, catalog: CatalogFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serve(catalog, admin=False) as served:
+    async with serve(catalog, admin="off") as served:
         answer = await refused(reload(served))
         assert answer.code is grpc.StatusCode.UNIMPLEMENTED
         assert "unexpected error" not in caplog.text

@@ -12,6 +12,7 @@ from typing import Protocol
 import grpc
 
 from tierwise.errors import ConfigurationError, router_error
+from tierwise.router_channel import RouterAccess
 from tierwise.v1.catalog_service_pb2 import ReloadCatalogRequest, ReloadCatalogResponse
 from tierwise.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tierwise.v1.routing_service_pb2 import (
@@ -81,7 +82,9 @@ def add_server_options(
         metavar="HOST:PORT",
         default=os.environ.get("TIERWISE_SERVER"),
         required=required and "TIERWISE_SERVER" not in os.environ,
-        help="Server to ask; also TIERWISE_SERVER." + ("" if required else f" {otherwise}"),
+        help="Server to ask; also TIERWISE_SERVER. TIERWISE_SERVER_CA, TIERWISE_CLIENT_CERTIFICATE"
+        " and TIERWISE_CLIENT_KEY are for TLS, TIERWISE_TOKEN is a bearer token."
+        + ("" if required else f" {otherwise}"),
     )
     parser.add_argument(
         "--timeout", type=float, default=30.0, metavar="SECONDS", help="Deadline; default 30."
@@ -91,7 +94,7 @@ def add_server_options(
 @contextmanager
 def open_remote(server: str, timeout_s: float) -> Iterator[RemoteRouter]:
     """Connects to a server for as long as the context lasts."""
-    with grpc.insecure_channel(server) as channel:
+    with RouterAccess.of(server).channel() as channel:
         yield RemoteRouter(channel, timeout_s)
 
 

@@ -91,6 +91,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `google.rpc.RetryInfo` detail. Metadata: `caller` (empty for the limit of
     all callers together), `limit` (a text for people).
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 15
+    """`UNAUTHENTICATED`. The server asks for a bearer token in the metadata
+    `authorization`, and the call has none, one that is not known, or one that
+    has expired. A retry with the same token is of no use. Metadata: none.
+    """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 16
+    """`PERMISSION_DENIED`. The call's token does not allow the method, or stands
+    for another caller than the request names. A retry with the same token is
+    of no use. Metadata: `field`, the path of the caller's name, empty where
+    the method is what is not allowed.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Values of `google.rpc.ErrorInfo.reason` in the domain `tierwise`.
@@ -168,5 +179,16 @@ ERROR_REASON_CALL_LIMIT_REACHED: ErrorReason.ValueType  # 14
 calls at a time, than the operator lets it; retry after the delay of the
 `google.rpc.RetryInfo` detail. Metadata: `caller` (empty for the limit of
 all callers together), `limit` (a text for people).
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 15
+"""`UNAUTHENTICATED`. The server asks for a bearer token in the metadata
+`authorization`, and the call has none, one that is not known, or one that
+has expired. A retry with the same token is of no use. Metadata: none.
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 16
+"""`PERMISSION_DENIED`. The call's token does not allow the method, or stands
+for another caller than the request names. A retry with the same token is
+of no use. Metadata: `field`, the path of the caller's name, empty where
+the method is what is not allowed.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -15,12 +16,15 @@ from grpc_reflection.v1alpha import reflection
 
 from tierwise.v1 import catalog_service_pb2, routing_service_pb2
 from tierwise_server import memory
+from tierwise_server.access.token_file import TokenFile, TokenFileError
 from tierwise_server.call_limits import CallControl
 from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.feedback import Feedback
 from tierwise_server.fleet.monitor import FleetMonitor, keep_fresh
+from tierwise_server.grpc_api.access import AccessControl
 from tierwise_server.grpc_api.boundary import InFlight, service_handler
+from tierwise_server.grpc_api.certificates import CertificateError, Certificates
 from tierwise_server.grpc_api.health import HealthServicer
 from tierwise_server.grpc_api.servicers import CatalogServicer, RouterSlot, RoutingServicer
 from tierwise_server.ledger.decisions import catalog_record
@@ -28,7 +32,7 @@ from tierwise_server.ledger.ledger import Ledger
 from tierwise_server.live_catalog import LiveCatalog
 from tierwise_server.parts import Parts, ServeError, load_parts
 from tierwise_server.router import Router
-from tierwise_server.settings import NO_TRACING, Settings
+from tierwise_server.settings import NO_TRACING, Settings, is_local
 from tierwise_server.spending.control import Account, Spend, SpendControl
 from tierwise_server.telemetry import Telemetry, serve_metrics
 from tierwise_server.telemetry.live_state import FleetCollector, SpendCollector
@@ -172,19 +176,21 @@ class RoutingServer:
             on_accepted=self._feedback.outcomes_accepted,
             keep_prompts=settings.keep_prompts,
         )
-        catalog = CatalogServicer(self._slot, admin=settings.admin)
-        tracing, in_flight = self._open_tracing(), InFlight()
+        catalog = CatalogServicer(self._slot, admin=settings.serves_admin)
+        tracing, access, in_flight = self._open_tracing(), self._open_access(), InFlight()
         server.add_generic_rpc_handlers(
-            (
-                service_handler(_ROUTING, routing, self.telemetry, tracing, in_flight),
-                service_handler(_CATALOG, catalog, self.telemetry, tracing, in_flight),
+            tuple(
+                service_handler(
+                    service, servicer, self.telemetry, tracing, access=access, in_flight=in_flight
+                )
+                for service, servicer in ((_ROUTING, routing), (_CATALOG, catalog))
             )
         )
         if settings.reflection:
             names = (_ROUTING.full_name, _CATALOG.full_name, _HEALTH.full_name)
             reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
         try:
-            self.port = server.add_insecure_port(settings.listen)
+            self.port = self._bind(server)
         except RuntimeError as error:
             raise ServeError(
                 f"cannot listen on {settings.listen}: the address is taken, or is none of this"
@@ -192,6 +198,37 @@ class RoutingServer:
             ) from error
         self._server = server
         await server.start()
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        """Opens the listener, behind TLS where there is a certificate, and returns its port."""
+        settings = self._settings
+        if not settings.tls_certificate:
+            return server.add_insecure_port(settings.listen)
+        try:
+            certificates = Certificates(
+                settings.tls_certificate, settings.tls_key, settings.tls_client_ca
+            )
+        except CertificateError as error:
+            raise ServeError(f"cannot serve TLS: {error}") from error
+        return server.add_secure_port(settings.listen, certificates.credentials())
+
+    def _open_access(self) -> AccessControl | None:
+        """Reads the tokens that callers need; None where none are asked for."""
+        settings = self._settings
+        if not settings.tokens:
+            return None
+        try:
+            file = TokenFile(Path(settings.tokens))
+        except TokenFileError as error:
+            raise ServeError(f"cannot take the tokens: {error}") from error
+        if not settings.tls_certificate and not is_local(settings.listen):
+            logger.warning(
+                "tokens are taken without TLS: whoever sees the traffic can use them; give"
+                " --tls-certificate, or end TLS before this listener"
+            )
+        watch = asyncio.ensure_future(file.keep_current(self._stopping))
+        self._closing.push_async_callback(_finished, watch)
+        return AccessControl(file)
 
     def _open_tracing(self) -> Tracing | None:
         if self._settings.tracing == NO_TRACING:
@@ -355,6 +392,10 @@ async def _in_daemon_thread(work: Callable[[], Parts]) -> Parts:
 
     threading.Thread(target=run, name="load", daemon=True).start()
     return await done
+
+
+async def _finished(watch: asyncio.Future[None]) -> None:
+    await watch
 
 
 async def _cancelled(watch: asyncio.Future[list[None]]) -> None:

@@ -19,6 +19,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
+from tierwise_server.grpc_api.access import AccessControl
 from tierwise_server.grpc_api.errors import (
     FAILURES,
     Failure,
@@ -80,9 +81,20 @@ def service_handler(
     servicer: object,
     telemetry: Telemetry,
     tracing: Tracing | None = None,
+    *,
+    access: AccessControl | None = None,
     in_flight: InFlight | None = None,
 ) -> grpc.GenericRpcHandler:
-    """Returns the handler of a service whose methods the servicer has by their names."""
+    """Returns the handler of a service whose methods the servicer has by their names.
+
+    Args:
+        service: The service.
+        servicer: Has a method for each of the service's.
+        telemetry: Counts calls.
+        tracing: Makes spans. None makes none.
+        access: Admits calls. None admits all.
+        in_flight: Bounds what the requests being answered have in all, over several services.
+    """
 
     def behaviour(method: MethodDescriptor) -> Behaviour:
         own: Behaviour = getattr(servicer, method.name)
@@ -91,7 +103,7 @@ def service_handler(
 
     handlers = {
         method.name: grpc.unary_unary_rpc_method_handler(
-            _guarded(method.name, behaviour(method), telemetry, in_flight or InFlight()),
+            _guarded(method.name, behaviour(method), telemetry, access, in_flight or InFlight()),
             request_deserializer=_reader(method),
             response_serializer=_serialize,
         )
@@ -131,7 +143,11 @@ def _reader(method: MethodDescriptor) -> Callable[[bytes], Message | _Unreadable
 
 
 def _guarded(
-    name: str, behaviour: Behaviour, telemetry: Telemetry, in_flight: InFlight
+    name: str,
+    behaviour: Behaviour,
+    telemetry: Telemetry,
+    access: AccessControl | None,
+    in_flight: InFlight,
 ) -> Behaviour:
     known = tuple(FAILURES)
     message_name = f"{name}Request"
@@ -140,6 +156,8 @@ def _guarded(
         started = time.perf_counter()
         failure: Failure | None = None
         try:
+            if access is not None:
+                access.admit(name, request, context.invocation_metadata() or ())
             if isinstance(request, _Unreadable):
                 raise MalformedMessageError(  # noqa: TRY301 - one path for every failure
                     f"the request is no {message_name}, or has text that is not UTF-8"

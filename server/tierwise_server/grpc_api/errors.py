@@ -28,6 +28,7 @@ from tierwise_server.encoder.lanes import (
     QueueFullError,
     TooLateError,
 )
+from tierwise_server.grpc_api.access import PermissionDeniedError, UnauthenticatedError
 from tierwise_server.ledger.errors import LedgerQueueFullError, LedgerUnavailableError
 from tierwise_server.live_catalog import FaultyCatalogError, RevisionMismatchError
 from tierwise_server.planning.errors import NoModelQualifiesError
@@ -270,6 +271,23 @@ def _not_served(error: NotServedError) -> Failure:
     )
 
 
+def _unauthenticated(error: UnauthenticatedError) -> Failure:
+    return Failure(
+        code=grpc.StatusCode.UNAUTHENTICATED,
+        reason=error_reason_pb2.ERROR_REASON_UNAUTHENTICATED,
+        message=str(error),
+    )
+
+
+def _permission_denied(error: PermissionDeniedError) -> Failure:
+    return Failure(
+        code=grpc.StatusCode.PERMISSION_DENIED,
+        reason=error_reason_pb2.ERROR_REASON_PERMISSION_DENIED,
+        message=str(error),
+        metadata={"field": error.field},
+    )
+
+
 def _not_ready(error: NotReadyError | LanesClosedError) -> Failure:
     return Failure(
         code=grpc.StatusCode.UNAVAILABLE,
@@ -341,6 +359,8 @@ FAILURES: dict[type[Exception], Callable[[Any], Failure]] = {
     NotReadyError: _not_ready,
     LanesClosedError: _not_ready,
     NotServedError: _not_served,
+    UnauthenticatedError: _unauthenticated,
+    PermissionDeniedError: _permission_denied,
     SpendLimitReachedError: _spend_limit_reached,
     CallLimitReachedError: _call_limit_reached,
 }

@@ -93,6 +93,19 @@ def violations_of(
             yield f"attempts[{position}].{field}", description
 
 
+def caller_violations(
+    outcome: outcome_pb2.Outcome, token: DecisionToken | InvalidTokenError | None, caller: str
+) -> Iterator[_Violation]:
+    """Yields a violation where an outcome is of another caller than its bearer token stands for.
+
+    Otherwise anybody who may report could use up the spend limit of another caller.
+    """
+    if isinstance(token, DecisionToken) and token.caller != caller:
+        yield "decision_token", "is of a decision for another caller"
+    if outcome.routerless_decision.caller not in {"", caller}:
+        yield "routerless_decision.caller", "is another caller than the bearer token stands for"
+
+
 def _judgement_violations(outcome: outcome_pb2.Outcome) -> Iterator[_Violation]:
     judged = outcome.HasField("quality") or outcome.verdict
     if not outcome.attempts and not judged:

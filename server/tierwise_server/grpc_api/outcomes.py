@@ -20,10 +20,12 @@ from tierwise.v1.routing_service_pb2 import (
     OutcomeResult,
     OutcomeViolation,
 )
+from tierwise_server.grpc_api.access import authenticated_caller
 from tierwise_server.grpc_api.decision_token import DecisionToken
 from tierwise_server.grpc_api.outcome_checks import (
     MAX_NAME_CHARACTERS,
     TimeFrame,
+    caller_violations,
     token_of,
     violations_of,
 )
@@ -77,11 +79,12 @@ class OutcomeIntake:
             now_ms=time.time_ns() // 1_000_000,
             retention_days=self._ledger.retention_days if self._ledger is not None else 0,
         )
+        caller = authenticated_caller.get()
         if len(outcomes) <= INLINE_OUTCOMES:
-            read = [read_outcome(one, frame) for one in outcomes]
+            read = [read_outcome(one, frame, caller) for one in outcomes]
         else:
             read = await asyncio.get_running_loop().run_in_executor(
-                None, lambda: [read_outcome(one, frame) for one in outcomes]
+                None, lambda: [read_outcome(one, frame, caller) for one in outcomes]
             )
         fresh = iter(await self._record([one for one in read if isinstance(one, OutcomeRecord)]))
         return [
@@ -112,14 +115,24 @@ def _result(outcome_id: str, *, fresh: bool) -> OutcomeResult:
     return OutcomeResult(outcome_id=outcome_id, status=status)
 
 
-def read_outcome(outcome: outcome_pb2.Outcome, frame: TimeFrame) -> OutcomeRecord | OutcomeResult:
-    """Returns an outcome as the ledger takes it, or its rejection."""
+def read_outcome(
+    outcome: outcome_pb2.Outcome, frame: TimeFrame, caller: str | None = None
+) -> OutcomeRecord | OutcomeResult:
+    """Returns an outcome as the ledger takes it, or its rejection.
+
+    Args:
+        outcome: What was reported.
+        frame: The times that it may speak of.
+        caller: Caller that the report's bearer token stands for. None where none is asked for.
+    """
     token = token_of(outcome)
     violations = list(violations_of(outcome, token, frame))
+    if caller is not None:
+        violations += caller_violations(outcome, token, caller)
     if not violations:
         if isinstance(token, DecisionToken):
             return _of_token(outcome, token, frame.now_ms)
-        return _without_token(outcome, frame.now_ms)
+        return _without_token(outcome, frame.now_ms, caller or "")
     return OutcomeResult(
         outcome_id=outcome.outcome_id,
         status=OUTCOME_STATUS_REJECTED,
@@ -134,7 +147,7 @@ def read_outcome(outcome: outcome_pb2.Outcome, frame: TimeFrame) -> OutcomeRecor
     )
 
 
-def _without_token(outcome: outcome_pb2.Outcome, now_ms: int) -> OutcomeRecord:
+def _without_token(outcome: outcome_pb2.Outcome, now_ms: int, caller: str) -> OutcomeRecord:
     """Returns a faultless outcome of a client's own decision, or a later judgement."""
     ended_ms = _milliseconds(outcome.end_time) if outcome.HasField("end_time") else None
     quality = outcome.quality if outcome.HasField("quality") else None
@@ -161,7 +174,7 @@ def _without_token(outcome: outcome_pb2.Outcome, now_ms: int) -> OutcomeRecord:
         routerless_cause=decision.cause if known else outcome_pb2.ROUTERLESS_CAUSE_UNAVAILABLE,
         catalog=decision.catalog,
         tier=decision.tier_id,
-        caller=decision.caller,
+        caller=decision.caller or caller,
         attempts=tuple(_attempt(one, keep_nothing=False) for one in outcome.attempts),
         quality=quality,
         verdict=outcome.verdict,

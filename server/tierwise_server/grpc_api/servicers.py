@@ -227,7 +227,7 @@ class CatalogServicer:
     ) -> catalog_service_pb2.ReloadCatalogResponse:
         """Reads the files again and puts them into service."""
         if not self._admin:
-            raise NotServedError("this server does not serve ReloadCatalog (--admin off)")
+            raise NotServedError("this server does not serve ReloadCatalog here; see --admin")
         live = self._slot.router.live(request.catalog)
         reload = await live.reload(
             validate_only=request.validate_only, expected_revision=request.expected_revision

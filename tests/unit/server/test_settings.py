@@ -69,8 +69,16 @@ OTHER_VALUES: dict[object, str] = {
     "log_format": "text",
     "keep_prompts": "on",
     "tracing": "otlp",
+    "admin": "off",
 }
 """A value that is not the default, by name of the setting or by its type."""
+
+TOGETHER = {
+    "tls_certificate": ("--tls-key", "key.pem"),
+    "tls_key": ("--tls-certificate", "chain.pem"),
+    "tls_client_ca": ("--tls-certificate", "chain.pem", "--tls-key", "key.pem"),
+}
+"""What a setting makes no sense without."""
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
@@ -79,13 +87,35 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(
 ) -> None:
     given = OTHER_VALUES.get(field.name) or OTHER_VALUES[type(field.default)]
     flag = field.name.replace("_", "-")
-    by_flag = getattr(read(f"--{flag}", given), field.name)
+    others = TOGETHER.get(field.name, ())
+    by_flag = getattr(read(f"--{flag}", given, *others), field.name)
     assert by_flag != field.default
     file = tmp_path / "serve.yaml"
     file.write_text(f"{flag}: {given}\n")
-    assert getattr(read("--config", str(file)), field.name) == by_flag
+    assert getattr(read("--config", str(file), *others), field.name) == by_flag
     monkeypatch.setenv(environment_variable(field.name), given)
-    assert getattr(read(), field.name) == by_flag
+    assert getattr(read(*others), field.name) == by_flag
+
+
+@pytest.mark.parametrize(
+    ("listen", "tokens", "served"),
+    [
+        ("127.0.0.1:1", "", True),
+        ("[::1]:1", "", True),
+        ("localhost:1", "", True),
+        ("unix:/run/tierwise.sock", "", True),
+        ("0.0.0.0:1", "", False),
+        ("[::]:1", "", False),
+        ("router.example:1", "", False),
+        ("0.0.0.0:1", "tokens.yaml", True),
+    ],
+)
+def test_admin_methods_are_served_by_themselves_only_where_that_is_safe(
+    listen: str, tokens: str, served: bool
+) -> None:
+    assert Settings(listen=listen, tokens=tokens).serves_admin is served
+    assert Settings(listen=listen, tokens=tokens, admin="on").serves_admin
+    assert not Settings(listen=listen, tokens=tokens, admin="off").serves_admin
 
 
 @pytest.mark.parametrize(

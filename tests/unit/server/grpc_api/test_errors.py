@@ -32,6 +32,7 @@ from tierwise_server.encoder.lanes import (
     QueueFullError,
     TooLateError,
 )
+from tierwise_server.grpc_api.access import PermissionDeniedError, UnauthenticatedError
 from tierwise_server.grpc_api.errors import (
     FAILURES,
     Failure,
@@ -50,6 +51,7 @@ MAX_TRAILER_BYTES = 8_192
 """What gRPC takes by default before it begins to refuse trailers."""
 
 NEVER_AT_THE_BOUNDARY = {
+    "tierwise_server.access.token_file.TokenFileError",  # at start, and in the log
     "tierwise_server.catalog.document._StoppedError",  # ends the reading of one file
     "tierwise_server.catalog.faults.CatalogInvalidError",  # FaultyCatalogError carries its faults
     "tierwise_server.catalog.patterns.InvalidPatternError",  # becomes a fault
@@ -58,6 +60,7 @@ NEVER_AT_THE_BOUNDARY = {
     "tierwise_server.deciding.errors.RequestError",  # abstract
     "tierwise_server.encoder.errors.EncoderError",  # at start and at build
     "tierwise_server.evidence.writing.FaultyEvidenceError",  # of commands that write evidence
+    "tierwise_server.grpc_api.certificates.CertificateError",  # at start, and in the log
     "tierwise_server.grpc_api.decision_token.InvalidTokenError",  # becomes a violation
     "tierwise_server.ledger.errors.LedgerSchemaError",  # LedgerUnavailableError stands for it
     "tierwise_server.ledger.store._RacedError",  # leads to another try
@@ -69,9 +72,15 @@ NEVER_AT_THE_BOUNDARY = {
 }
 
 
+OF_COMMANDS_ALONE = ("tierwise_server.benching", "tierwise_server.commands")
+"""Packages that nothing which serves imports."""
+
+
 def own_errors() -> Iterator[type[Exception]]:
-    """Yields every exception class that the server package defines."""
+    """Yields every exception class that the server package defines for serving."""
     for module in pkgutil.walk_packages(tierwise_server.__path__, "tierwise_server."):
+        if module.name.startswith(OF_COMMANDS_ALONE):
+            continue
         if ".encoder.build" in module.name or ".encoder.export" in module.name:
             continue  # these load torch, and serve nothing
         if ".encoder.measure" in module.name or ".encoder.source" in module.name:
@@ -175,6 +184,14 @@ SAMPLES: list[tuple[Exception, grpc.StatusCode, str, set[str]]] = [
     (
         FaultyCatalogError("default", (FAULT,)),
         grpc.StatusCode.FAILED_PRECONDITION, "CATALOG_INVALID", {"catalog", "fault_count"},
+    ),
+    (
+        UnauthenticatedError("there is no token"),
+        grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", set(),
+    ),
+    (
+        PermissionDeniedError("of another caller", field="input.caller"),
+        grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", {"field"},
     ),
     (NotServedError("switched off"), grpc.StatusCode.UNIMPLEMENTED, "NOT_SERVED", set()),
     (LanesClosedError("closed"), grpc.StatusCode.UNAVAILABLE, "NOT_READY", set()),
