@@ -31,6 +31,7 @@ SUMMARIES = {
     "bench": "measure models on sample prompts of each task: quality, cost and latency",
     "calibrate": "fit thresholds and confidence to labelled prompts, by an objective",
     "evaluate": "run held-out cases or a labelled file against a catalog",
+    "robustness": "count decisions that flip under changes that mean nothing",
     "report": "show what routing did, cost and saved, from the ledger",
     "encoder": "build the encoder that prompts are embedded with",
     "models": "list a catalog's models with prices and where they come from",

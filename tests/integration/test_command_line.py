@@ -347,6 +347,19 @@ def test_check_warns_and_fails_for_it_only_when_asked(run: Run, catalog: Catalog
     assert "near-leak" in ended.stdout
 
 
+def test_robustness_counts_decisions_that_flip(run: Run, catalog: CatalogFolder) -> None:
+    none = run("robustness", "--catalog", str(catalog.path))
+    assert none.returncode == 1
+    assert "no cases" in none.stderr
+    catalog.write("cases/basics.yaml", f"- {{prompt: {LIKE['budget']}, tier: budget}}")
+    printed = succeeded(run("robustness", "--catalog", str(catalog.path)))
+    assert "flips by typos" in printed
+    shown = json.loads(succeeded(run("robustness", "--json", "--catalog", str(catalog.path))))
+    assert {one["name"]: one["count"] for one in shown}["flips by greeting"] == 1
+    strict = run("robustness", "--strict", "--catalog", str(catalog.path))
+    assert strict.returncode == int(not all(one["met"] for one in shown))
+
+
 def test_check_without_an_encoder_says_what_it_left_out(
     run: Run, catalog: CatalogFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

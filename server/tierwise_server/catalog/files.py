@@ -22,6 +22,7 @@ from tierwise_server.catalog.evidence_files import EVIDENCE_FOLDER, MAX_EVIDENCE
 from tierwise_server.catalog.faults import Fault, FaultLog, FaultRule, nearest, quoted
 from tierwise_server.catalog.limits_file import LIMITS_FILE
 from tierwise_server.catalog.models_file import MODELS_FILE
+from tierwise_server.catalog.paraphrases_file import PARAPHRASES_FILE
 from tierwise_server.catalog.rules_file import RULES_FILE
 from tierwise_server.catalog.settings_file import SETTINGS_FILE
 from tierwise_server.catalog.tier_files import TIER_FOLDER
@@ -41,6 +42,7 @@ _TOP_FILES: Final = (
     LIMITS_FILE,
     BACKGROUND_FILE,
     CALIBRATION_FILE,
+    PARAPHRASES_FILE,
 )
 # Of the files in each folder.
 _ENDINGS: Final = {

@@ -38,6 +38,11 @@ from tierwise_server.catalog.models_file import (
     check_coverage,
     read_models,
 )
+from tierwise_server.catalog.paraphrases_file import (
+    PARAPHRASES_FILE,
+    Paraphrase,
+    read_paraphrases,
+)
 from tierwise_server.catalog.revision import content_revision
 from tierwise_server.catalog.rules import RuleBook
 from tierwise_server.catalog.rules_file import RULES_FILE, read_rules
@@ -176,7 +181,7 @@ class _Parsing:
             registry,
             rules=rules,
             limits=limits,
-            cases=cases,
+            held_out=_HeldOut(cases=cases, paraphrases=self._paraphrases()),
             evidence=evidence,
             calibration=calibration,
         )
@@ -285,6 +290,12 @@ class _Parsing:
         faults = self._log.in_file(CALIBRATION_FILE)
         return None if node is None else read_calibration(node, faults)
 
+    def _paraphrases(self) -> tuple[Paraphrase, ...]:
+        node = self._nodes.get(PARAPHRASES_FILE)
+        if node is None:
+            return ()
+        return tuple(read_paraphrases(node, self._log.in_file(PARAPHRASES_FILE)))
+
     def _cases(self, known: KnownIds, utterances: Mapping[str, Location]) -> tuple[Case, ...]:
         reading = CaseReading(known, utterances)
         return tuple(
@@ -299,6 +310,14 @@ class _Parsing:
         is_missed = any(f"{file}/".startswith(folder) or file == "." for file in self._unreadable)
         is_broken = any(name.startswith(folder) and name not in self._nodes for name in self._names)
         return not is_missed and not is_broken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _HeldOut:
+    """What checks a catalog and teaches it nothing."""
+
+    cases: tuple[Case, ...]
+    paraphrases: tuple[Paraphrase, ...]
 
 
 def _tier_ids(settings: CatalogSettings | None) -> frozenset[str] | None:
@@ -323,7 +342,7 @@ def _assemble(  # noqa: PLR0913 - one for each kind of file
     *,
     rules: RuleBook | None,
     limits: Limits,
-    cases: tuple[Case, ...],
+    held_out: _HeldOut,
     evidence: tuple[EvidenceRow, ...],
     calibration: Calibration | None,
 ) -> Catalog:
@@ -343,7 +362,8 @@ def _assemble(  # noqa: PLR0913 - one for each kind of file
         baseline_model=ModelId(baseline.text) if baseline else None,
         spend_limits=limits.spending,
         call_limits=limits.calls,
-        cases=cases,
+        cases=held_out.cases,
+        paraphrases=held_out.paraphrases,
         ignored_lint=settings.ignored_lint,
         learned=settings.learned,
         evidence=evidence,

@@ -14,6 +14,7 @@ from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
 from tierwise_server.catalog.limits import CallLimit, SpendLimit
 from tierwise_server.catalog.lint_rules import LintRule
+from tierwise_server.catalog.paraphrases_file import Paraphrase
 from tierwise_server.catalog.registry import Model
 from tierwise_server.catalog.rules import RuleBook
 from tierwise_server.evidence.rows import EvidenceRow
@@ -142,6 +143,8 @@ class Catalog:
     """The same of how much callers may call."""
     background: tuple[BackgroundGroup, ...] = ()
     """What must match nothing; empty when there is no such file."""
+    paraphrases: tuple[Paraphrase, ...] = ()
+    """What should reach the same tier; empty when there is no such file."""
     ignored_lint: tuple[LintRule, ...] = ()
     """Rules of `tierwise check` that the operator has silenced."""
     learned: LearnedSettings = LearnedSettings()

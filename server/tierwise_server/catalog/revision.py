@@ -20,7 +20,8 @@ def content_revision(catalog: Catalog) -> str:
     """Returns the hex hash of everything that decides or is shown.
 
     The order of tiers, tasks, groups, utterances, rules and models counts, since positions are part
-    of what is served. Comments, formatting, locations, cases and what `check` may ignore don't.
+    of what is served. Comments, formatting, locations, cases, paraphrases and what `check` may
+    ignore don't.
     """
     content: dict[str, object] = {
         "form": _FORM,

@@ -17,6 +17,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tierwise_server.deciding.persuasion import without_persuasion
+
 MIN_STANDALONE_WORDS = 5
 """Turns of fewer words are taken for a reference to the turn before."""
 
@@ -106,9 +108,11 @@ def _is_closing(turn: str) -> bool:
 def _ends(text: str) -> str:
     """Returns a short text as it is, and of a long one the beginning and the end.
 
-    A greeting in front of a request is left out of either: it says nothing of the request.
+    A greeting in front of a request is left out of either, and so is what speaks to the router: it
+    says nothing of the request.
     """
-    text = _GREETING.sub("", text)
+    start = _GREETING.sub("", text[:_WINDOW_CHARACTERS])
+    text = without_persuasion(start + text[_WINDOW_CHARACTERS:])
     if len(text) <= LONG_CHARACTERS:
         return text
     head = text[:_WINDOW_CHARACTERS].strip().split("\n", 1)[0]
