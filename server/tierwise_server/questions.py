@@ -96,6 +96,11 @@ def _file_question(line: str, source: str, catalog: Catalog) -> Question:
         tier, task = "", label
     else:
         raise LabelledFileError(f"{source}: {label!r} is no tier or task of the catalog, nor oos")
+    return prompt_question(text, tier=tier, task=task, source=source)
+
+
+def prompt_question(text: str, *, tier: str, task: str = "", source: str) -> Question:
+    """Returns a prompt alone as a query with what is expected."""
     return Question(
         query=Query(
             request=RoutingRequest(text=text, character_count=len(text)),

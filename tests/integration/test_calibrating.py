@@ -242,6 +242,38 @@ def test_cases_are_calibrated_on_and_evaluated(run: Run, catalog: CatalogFolder)
     assert "data changed" in out
 
 
+def test_evidence_is_calibrated_on(run: Run, catalog: CatalogFolder) -> None:
+    """A prompt that needs a tier was answered badly by all cheaper ones."""
+    lines = []
+    for row in labelled():
+        tiers = ["budget", "mid", "premium"]
+        if row["label"] == "oos":
+            continue
+        for tier in tiers[: tiers.index(row["label"]) + 1]:
+            quality = 1.0 if tier == row["label"] else 0.0
+            lines.append(
+                json.dumps(
+                    {
+                        "prompt": row["text"],
+                        "tier": tier,
+                        "quality": quality,
+                        "source": "bench",
+                        "time": "2026-01-01T00:00:00+00:00",
+                    }
+                )
+            )
+    catalog.write("evidence/made.jsonl", "\n".join([*lines, ""]))
+    code, out, err = run("calibrate", "--evidence", "--max-share", "premium=50%", "--yes")
+    assert (code, err) == (0, "")
+    assert "96 labelled prompts from evidence, for the tier" in out
+    assert "source: evidence" in catalog.read("calibration.yaml")
+    assert run("calibrate", "--check")[0] == 0
+    catalog.replace("catalog.yaml", "margin: 0.02\n", "margin: 0.02\nlearned: {bar: 0.7}\n")
+    code, out, _ = run("calibrate", "--check")
+    assert code == 1
+    assert "before data changed" in out
+
+
 def test_a_limit_moves_the_dial_and_holds(run: Run, catalog: CatalogFolder, data: Path) -> None:
     code, out, err = run(
         "calibrate", str(data), "--max-under-routed", "premium=35%", "--yes", "--json"

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from tierwise_server.catalog.calibration import CASES, Bound
+from tierwise_server.catalog.calibration import CASES, EVIDENCE, Bound
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.model import Catalog
 
@@ -55,6 +55,12 @@ def cases_hash(cases: Sequence[Case]) -> str:
     return digest(sorted(rows, key=json.dumps))
 
 
+def evidence_hash(catalog: Catalog) -> str:
+    """Returns the hash of what the evidence says of prompts and tiers, and of the bar."""
+    rows = [[one.prompt.strip(), one.tier, one.quality] for one in catalog.evidence if one.prompt]
+    return digest([catalog.learned.bar, sorted(rows)])
+
+
 def digest(value: object) -> str:
     """Returns the hash of a value of lists, texts and numbers."""
     canonical = json.dumps(value, separators=(",", ":"))
@@ -81,4 +87,6 @@ def stale_bounds(catalog: Catalog, encoder_id: str, scorer_id: str) -> tuple[Bou
     }
     if bound.data_source == CASES:
         present[Bound.DATA] = (bound.data, cases_hash(catalog.cases))
+    if bound.data_source == EVIDENCE:
+        present[Bound.DATA] = (bound.data, evidence_hash(catalog))
     return tuple(part for part, (fitted, now) in present.items() if fitted != now)

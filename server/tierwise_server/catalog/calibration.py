@@ -21,7 +21,8 @@ NEUTRAL_DIAL: Final = 0.5
 """Where the cost-to-quality dial rests unless a calibration moves it."""
 
 CASES: Final = "cases"
-"""Source of data that stands in the catalog's own folder, so that a server can compare it."""
+EVIDENCE: Final = "evidence"
+"""Sources of data that stand in the catalog's own folder, so that a server can compare them."""
 
 
 class Subject(StrEnum):
@@ -95,7 +96,7 @@ class Binding:
     settings: str
     """Hex hash of what else turns scores into decisions."""
     data_source: str
-    """`cases`, or the name of a file."""
+    """`cases`, `evidence`, or the name of a file."""
     data: str
     """Hex hash of the labelled prompts."""
     row_count: int

@@ -36,7 +36,7 @@ from tierwise_server.catalog.rewriting import (
     unified_diff,
 )
 from tierwise_server.commands.calibration_report import figures_of, report_lines
-from tierwise_server.commands.calibration_rows import LabelledData, read_rows
+from tierwise_server.commands.calibration_rows import LabelledData, read_questions, read_rows
 from tierwise_server.commands.local import open_parts
 from tierwise_server.parts import ServeError
 from tierwise_server.questions import LabelledFileError
@@ -58,7 +58,10 @@ class Calibrated:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command and returns its exit status: 1 when it refuses, or `--check` finds fault."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.file is not None and arguments.evidence:
+        parser.error("give a file or --evidence, not both")
     folder = Path(arguments.catalog)
     try:
         if arguments.check:
@@ -91,7 +94,8 @@ def calibrate(folder: Path, file: Path | None, arguments: argparse.Namespace) ->
         catalog = replace(snapshot.catalog, calibration=None, stale_bounds=())
         objective = _objective(arguments, catalog)
         threads = environment_settings().lane_count
-        data = read_rows(file, snapshot, catalog, parts.encoder, threads)
+        asked = read_questions(file, catalog, from_evidence=arguments.evidence)
+        data = read_rows(asked, snapshot, catalog, parts.encoder, threads)
     subject = Subject.TIER if file is None else subject_of([one.label for one in data.rows])
     if arguments.of:
         subject = Subject(arguments.of)
@@ -117,8 +121,8 @@ def _binding(
         scorer=snapshot.scorer.scorer_id,
         utterances=utterances_hash(catalog),
         settings=settings_hash(catalog, with_thresholds=with_thresholds),
-        data_source=data.source,
-        data=data.hash,
+        data_source=data.asked.source,
+        data=data.asked.hash,
         row_count=len(data.rows),
     )
 
@@ -165,6 +169,7 @@ def _record(done: Calibrated) -> dict[str, object]:
         "confidence": None if calibration.curve is None else asdict(calibration.curve),
         "row_count": len(done.data.rows),
         "left_out_count": done.data.left_out_count,
+        "untold_count": done.data.asked.untold_count,
         "validation": {
             **asdict(done.validation),
             "risk_coverage": [point._asdict() for point in done.validation.risk_coverage],
@@ -249,6 +254,12 @@ def _parser() -> argparse.ArgumentParser:
         help="JSONL file of `text` and `label` (a tier, a task, or `oos`); default: the cases.",
     )
     parser.add_argument("--catalog", default="utterances", help="Folder; default: utterances.")
+    parser.add_argument(
+        "--evidence",
+        action="store_true",
+        help="Use the catalog's evidence: a prompt needs the cheapest tier whose answers"
+        " reach the bar of the learned layer.",
+    )
     objective = parser.add_mutually_exclusive_group()
     objective.add_argument(
         "--max-under-routed",

@@ -33,13 +33,12 @@ def report_lines(
 ) -> Iterator[str]:
     """Yields what was fitted, and what it reaches on prompts that it was not fitted to."""
     yield f"objective: {calibration.objective}"
-    left_out = (
-        f" ({data.left_out_count} that stand among the utterances are left out)"
-        if data.left_out_count
-        else ""
-    )
     subject = calibration.subject
-    yield f"{len(data.rows)} labelled prompts from {data.source}{left_out}, for the {subject}"
+    yield f"{len(data.rows)} labelled prompts from {data.asked.source}, for the {subject}"
+    if data.left_out_count:
+        yield f"{data.left_out_count} more stand among the utterances, and are left out"
+    if data.asked.untold_count:
+        yield f"{data.asked.untold_count} more don't tell which tier they need, and are left out"
     if fitted.threshold is not None:
         one = fitted.threshold
         yield f"threshold {one.value:.4f} (90 % interval {one.low:.4f} to {one.high:.4f})"

@@ -6,19 +6,38 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tierwise_server.calibration.binding import cases_hash, digest
+from tierwise_server.calibration.binding import cases_hash, digest, evidence_hash
 from tierwise_server.calibration.errors import CalibrationError
+from tierwise_server.calibration.needed import needed_tiers
 from tierwise_server.calibration.rows import Label, LabelledText, Row, without_repetition
-from tierwise_server.catalog.calibration import CASES
+from tierwise_server.catalog.calibration import CASES, EVIDENCE
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.catalog.wording import normalized
 from tierwise_server.deciding.decide import open_decision
 from tierwise_server.deciding.language import detect_language
 from tierwise_server.encoder.base import TextEncoder
+from tierwise_server.learned import Learned
 from tierwise_server.learning import Prediction
-from tierwise_server.questions import Question, case_question, file_questions
+from tierwise_server.questions import (
+    Question,
+    case_question,
+    file_questions,
+    prompt_question,
+)
 from tierwise_server.scoring import Lead, phrases_of
 from tierwise_server.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledQuestions:
+    """Labelled prompts as they are asked, and where they come from."""
+
+    questions: list[Question]
+    source: str
+    """`cases`, `evidence`, or the name of a file."""
+    hash: str
+    untold_count: int = 0
+    """Prompts of the evidence that don't tell which tier they need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,31 +45,61 @@ class LabelledData:
     """Labelled prompts, ready to be fitted to."""
 
     rows: tuple[Row, ...]
-    source: str
-    """`cases`, or the name of a file."""
-    hash: str
+    asked: LabelledQuestions
     left_out_count: int
     """Prompts that stand among the utterances, which say nothing of others."""
 
 
+def read_questions(
+    file: Path | None, catalog: Catalog, *, from_evidence: bool = False
+) -> LabelledQuestions:
+    """Returns the labelled prompts of a file; of the evidence or of the cases, where there is none.
+
+    Raises:
+        LabelledFileError: The file cannot be read.
+    """
+    if from_evidence:
+        tiers = [str(tier.id) for tier in catalog.tiers]
+        told, untold = needed_tiers(catalog.evidence, tiers, catalog.learned.bar)
+        return LabelledQuestions(
+            questions=[
+                prompt_question(one.prompt, tier=one.tier, source=one.source) for one in told
+            ],
+            source=EVIDENCE,
+            hash=evidence_hash(catalog),
+            untold_count=untold,
+        )
+    if file is None:
+        return LabelledQuestions(
+            questions=[case_question(one) for one in catalog.cases],
+            source=CASES,
+            hash=cases_hash(catalog.cases),
+        )
+    questions = list(file_questions(file, catalog))
+    rows = sorted([one.shown, one.tier, one.task] for one in questions)
+    return LabelledQuestions(questions=questions, source=file.name, hash=digest(rows))
+
+
 def read_rows(
-    file: Path | None, snapshot: Snapshot, catalog: Catalog, encoder: TextEncoder, threads: int
+    asked: LabelledQuestions,
+    snapshot: Snapshot,
+    catalog: Catalog,
+    encoder: TextEncoder,
+    threads: int,
 ) -> LabelledData:
-    """Reads, embeds and scores labelled prompts.
+    """Embeds and scores labelled prompts.
 
     Args:
-        file: JSONL file; None means the catalog's cases.
+        asked: The prompts.
         snapshot: What scores them.
         catalog: The snapshot's, without a calibration.
         encoder: The snapshot's.
         threads: How many to embed with.
 
     Raises:
-        LabelledFileError: The file cannot be read.
         CalibrationError: Labels contradict each other.
     """
-    asked = map(case_question, catalog.cases) if file is None else file_questions(file, catalog)
-    questions = {one.source: one for one in asked}
+    questions = {one.source: one for one in asked.questions}
     texts = without_repetition(
         LabelledText(text=_key(one), label=_label(one, catalog), source=one.source)
         for one in questions.values()
@@ -62,19 +111,17 @@ def read_rows(
             "all prompts stand among the utterances, so they say nothing of others; give prompts"
             " that the catalog does not have"
         )
+    # Evidence can't be asked of the very prompts that it is about: what is fitted on it is how
+    # utterances decide, where there is too little of it.
+    learned = None if asked.source == EVIDENCE else snapshot.learned
     pairs = [(questions[one.source], one) for one in fresh]
     with ThreadPoolExecutor(threads) as pool:
         rows = tuple(
-            pool.map(lambda pair: _row(pair[0], pair[1], snapshot, catalog, encoder), pairs)
+            pool.map(
+                lambda pair: _row(pair[0], pair[1], snapshot, learned, (catalog, encoder)), pairs
+            )
         )
-    return LabelledData(
-        rows=rows,
-        source=CASES if file is None else file.name,
-        hash=cases_hash(catalog.cases)
-        if file is None
-        else digest(sorted([one.text, str(one.label)] for one in texts)),
-        left_out_count=len(texts) - len(fresh),
-    )
+    return LabelledData(rows=rows, asked=asked, left_out_count=len(texts) - len(fresh))
 
 
 def _key(question: Question) -> str:
@@ -96,9 +143,10 @@ def _row(
     question: Question,
     labelled: LabelledText,
     snapshot: Snapshot,
-    catalog: Catalog,
-    encoder: TextEncoder,
+    learned: Learned | None,
+    by: tuple[Catalog, TextEncoder],
 ) -> Row:
+    catalog, encoder = by
     request = question.query.request
     language = request.language or detect_language(request.text) or ""
     opening = open_decision(catalog, request, language)
@@ -108,7 +156,8 @@ def _row(
         text = snapshot.spelling.corrected(question.query.embedded_text)
         vector = encoder.encode(text)
         leads = snapshot.scorer.leads(vector, phrases_of(text))
-        predictions = snapshot.learned.predictions(vector, request.text)
+        if learned is not None:
+            predictions = learned.predictions(vector, request.text)
     return Row(
         label=labelled.label,
         key=labelled.text,
