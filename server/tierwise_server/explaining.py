@@ -24,7 +24,7 @@ from tierwise_server.deciding.decide import (
     tier_scores,
 )
 from tierwise_server.deciding.decision import Verdict
-from tierwise_server.deciding.learned import leaned_bar, other_bars
+from tierwise_server.deciding.learned import leaned_bar, other_bars, shortfall
 from tierwise_server.deciding.semantic import leaned_threshold
 from tierwise_server.learned import EvidenceMatch
 from tierwise_server.learning import Prediction
@@ -98,7 +98,9 @@ class EvidenceShowing:
     predictions: tuple[Prediction, ...]
     """Of each tier, cheapest first; empty where too little lies near the prompt."""
     bar: float
-    """What a lower bound has to reach, with the request's dial applied."""
+    """The quality bar, with the request's dial applied."""
+    required: float | None
+    """What a lower bound has to reach; None without predictions."""
     nearest: tuple[EvidenceMatch, ...]
 
 
@@ -153,9 +155,11 @@ def _evidence(
 ) -> EvidenceShowing | None:
     if not snapshot.catalog.evidence:
         return None
+    bar = leaned_bar(snapshot.catalog.learned.bar, opening.request.dial)
     return EvidenceShowing(
         predictions=tuple(predictions),
-        bar=leaned_bar(snapshot.catalog.learned.bar, opening.request.dial),
+        bar=bar,
+        required=bar - shortfall(predictions) if predictions else None,
         nearest=snapshot.learned.nearest(vector, NEAREST_SHOWN),
     )
 

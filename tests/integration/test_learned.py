@@ -124,9 +124,7 @@ async def test_evidence_decides_once_there_is_enough_and_stops_when_it_is_gone(
         assert (await status(served)).evidence.sufficient  # type: ignore[attr-defined]
         decision = await served.route(LIKE["mid"])
         assert (decision.tier_id, decision.kind, decision.task_id) == ("budget", LEARNED, "sql")
-        assert (
-            "against a bar of 0.600 the cheapest tier that reaches it is budget" in decision.reason
-        )
+        assert "the cheapest tier that is good enough is budget" in decision.reason
         # Nothing near: the utterances decide as before.
         far = await served.route(LIKE["premium"])
         assert (far.tier_id, far.kind) == ("premium", SEMANTIC)

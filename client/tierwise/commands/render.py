@@ -121,8 +121,8 @@ def _evidence_lines(evidence: EvidenceShowing) -> Iterator[str]:
     for one in evidence.predictions:
         yield (
             f"expected    {one.tier_id:<12} quality {one.quality:.3f}, between"
-            f" {one.lower_bound:.3f} and {one.upper_bound:.3f}, against a bar of"
-            f" {evidence.quality_bar:.3f}"
+            f" {one.lower_bound:.3f} and {one.upper_bound:.3f}; at least"
+            f" {evidence.required_quality:.3f} required"
         )
     for match in evidence.evidence_matches:
         labels = ", ".join(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atierwise/v1/evidence.proto\x12\x0btierwise.v1\"\x91\x01\n\x0e\x45videnceStatus\x12\x12\n\nsufficient\x18\x01 \x01(\x08\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12\x19\n\x11\x66oreign_row_count\x18\x03 \x01(\x05\x12(\n\x05tiers\x18\x04 \x03(\x0b\x32\x19.tierwise.v1.TierEvidence\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"S\n\x0cTierEvidence\x12\x0f\n\x07tier_id\x18\x01 \x01(\t\x12\x14\n\x0cprompt_count\x18\x02 \x01(\x05\x12\x1c\n\x14missing_prompt_count\x18\x03 \x01(\x05\"\xbb\x01\n\x0f\x45videnceShowing\x12\x30\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x1b.tierwise.v1.TierPrediction\x12\x13\n\x0bquality_bar\x18\x02 \x01(\x01\x12\x34\n\x10\x65vidence_matches\x18\x03 \x03(\x0b\x32\x1a.tierwise.v1.EvidenceMatch\x12+\n\x06status\x18\x04 \x01(\x0b\x32\x1b.tierwise.v1.EvidenceStatus\"m\n\x0eTierPrediction\x12\x0f\n\x07tier_id\x18\x01 \x01(\t\x12\x0f\n\x07quality\x18\x02 \x01(\x01\x12\x13\n\x0blower_bound\x18\x03 \x01(\x01\x12\x13\n\x0bupper_bound\x18\x04 \x01(\x01\x12\x0f\n\x07support\x18\x05 \x01(\x01\"_\n\rEvidenceMatch\x12\x12\n\nsimilarity\x18\x01 \x01(\x01\x12*\n\x06labels\x18\x02 \x03(\x0b\x32\x1a.tierwise.v1.EvidenceLabel\x12\x0e\n\x06prompt\x18\x03 \x01(\t\"m\n\rEvidenceLabel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07tier_id\x18\x02 \x01(\t\x12\x0f\n\x07quality\x18\x03 \x01(\x01\x12\x13\n\x0bsource_file\x18\x04 \x01(\t\x12\x13\n\x0bsource_line\x18\x05 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atierwise/v1/evidence.proto\x12\x0btierwise.v1\"\x91\x01\n\x0e\x45videnceStatus\x12\x12\n\nsufficient\x18\x01 \x01(\x08\x12\x11\n\trow_count\x18\x02 \x01(\x05\x12\x19\n\x11\x66oreign_row_count\x18\x03 \x01(\x05\x12(\n\x05tiers\x18\x04 \x03(\x0b\x32\x19.tierwise.v1.TierEvidence\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\"S\n\x0cTierEvidence\x12\x0f\n\x07tier_id\x18\x01 \x01(\t\x12\x14\n\x0cprompt_count\x18\x02 \x01(\x05\x12\x1c\n\x14missing_prompt_count\x18\x03 \x01(\x05\"\xef\x01\n\x0f\x45videnceShowing\x12\x30\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x1b.tierwise.v1.TierPrediction\x12\x13\n\x0bquality_bar\x18\x02 \x01(\x01\x12\x34\n\x10\x65vidence_matches\x18\x03 \x03(\x0b\x32\x1a.tierwise.v1.EvidenceMatch\x12+\n\x06status\x18\x04 \x01(\x0b\x32\x1b.tierwise.v1.EvidenceStatus\x12\x1d\n\x10required_quality\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x13\n\x11_required_quality\"m\n\x0eTierPrediction\x12\x0f\n\x07tier_id\x18\x01 \x01(\t\x12\x0f\n\x07quality\x18\x02 \x01(\x01\x12\x13\n\x0blower_bound\x18\x03 \x01(\x01\x12\x13\n\x0bupper_bound\x18\x04 \x01(\x01\x12\x0f\n\x07support\x18\x05 \x01(\x01\"_\n\rEvidenceMatch\x12\x12\n\nsimilarity\x18\x01 \x01(\x01\x12*\n\x06labels\x18\x02 \x03(\x0b\x32\x1a.tierwise.v1.EvidenceLabel\x12\x0e\n\x06prompt\x18\x03 \x01(\t\"m\n\rEvidenceLabel\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07tier_id\x18\x02 \x01(\t\x12\x0f\n\x07quality\x18\x03 \x01(\x01\x12\x13\n\x0bsource_file\x18\x04 \x01(\t\x12\x13\n\x0bsource_line\x18\x05 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIEREVIDENCE']._serialized_start=191
   _globals['_TIEREVIDENCE']._serialized_end=274
   _globals['_EVIDENCESHOWING']._serialized_start=277
-  _globals['_EVIDENCESHOWING']._serialized_end=464
-  _globals['_TIERPREDICTION']._serialized_start=466
-  _globals['_TIERPREDICTION']._serialized_end=575
-  _globals['_EVIDENCEMATCH']._serialized_start=577
-  _globals['_EVIDENCEMATCH']._serialized_end=672
-  _globals['_EVIDENCELABEL']._serialized_start=674
-  _globals['_EVIDENCELABEL']._serialized_end=783
+  _globals['_EVIDENCESHOWING']._serialized_end=516
+  _globals['_TIERPREDICTION']._serialized_start=518
+  _globals['_TIERPREDICTION']._serialized_end=627
+  _globals['_EVIDENCEMATCH']._serialized_start=629
+  _globals['_EVIDENCEMATCH']._serialized_end=724
+  _globals['_EVIDENCELABEL']._serialized_start=726
+  _globals['_EVIDENCELABEL']._serialized_end=835
 # @@protoc_insertion_point(module_scope)

@@ -104,9 +104,12 @@ class EvidenceShowing(_message.Message):
     QUALITY_BAR_FIELD_NUMBER: _builtins.int
     EVIDENCE_MATCHES_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    REQUIRED_QUALITY_FIELD_NUMBER: _builtins.int
     quality_bar: _builtins.float
-    """Quality that a tier's `lower_bound` has to reach, with the request's dial
-    applied, from 0 to 1.
+    """The catalog's quality bar with the request's dial applied, from 0 to 1."""
+    required_quality: _builtins.float
+    """What a tier's `lower_bound` has to reach: the bar, less what even the best
+    tier is expected to fall short of 1 by. Absent without predictions.
     """
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierPrediction]:
@@ -131,12 +134,15 @@ class EvidenceShowing(_message.Message):
         quality_bar: _builtins.float = ...,
         evidence_matches: _abc.Iterable[Global___EvidenceMatch] | None = ...,
         status: Global___EvidenceStatus | None = ...,
+        required_quality: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_required_quality", b"_required_quality", "required_quality", b"required_quality", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence_matches", b"evidence_matches", "predictions", b"predictions", "quality_bar", b"quality_bar", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_required_quality", b"_required_quality", "evidence_matches", b"evidence_matches", "predictions", b"predictions", "quality_bar", b"quality_bar", "required_quality", b"required_quality", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__required_quality: _TypeAlias = _typing.Literal["required_quality"]  # noqa: Y015
+    _WhichOneofArgType__required_quality: _TypeAlias = _typing.Literal["_required_quality", b"_required_quality"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__required_quality) -> _WhichOneofReturnType__required_quality | None: ...
 
 Global___EvidenceShowing: _TypeAlias = EvidenceShowing  # noqa: Y015
 

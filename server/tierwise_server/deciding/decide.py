@@ -272,9 +272,9 @@ def _by_evidence(
     if learned.kept_previous:
         kind, which = DecisionKind.PREVIOUS_TIER, "a cheaper tier is barely as good, so it stays in"
     elif learned.cleared:
-        kind, which = DecisionKind.LEARNED, "the cheapest tier that reaches it is"
+        kind, which = DecisionKind.LEARNED, "the cheapest tier that is good enough is"
     else:
-        kind, which = DecisionKind.LEARNED, "no tier reaches it, the nearest is"
+        kind, which = DecisionKind.LEARNED, "no tier is surely good enough, the nearest is"
     shown = semantic.chosen or semantic.best
     return Verdict(
         kind=kind,
@@ -283,8 +283,9 @@ def _by_evidence(
         semantic=semantic,
         similarity=leads[shown.rank].similarity,
         learned=learned,
-        reason=f"By evidence on prompts like it, against a bar of {learned.bar:.3f} {which}"
-        f" {wanted.id}: quality {chosen.quality:.3f}, at least {chosen.lower:.3f}{moved}.",
+        reason=f"By evidence on prompts like it, {which} {wanted.id}: quality"
+        f" {chosen.quality:.3f}, at least {chosen.lower:.3f} of {learned.required:.3f} required"
+        f" (bar {learned.bar:.3f}){moved}.",
         required_capabilities=opening.required_capabilities,
     )
 

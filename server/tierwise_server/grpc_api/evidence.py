@@ -44,6 +44,7 @@ def evidence_showing(snapshot: Snapshot, showing: EvidenceShowing) -> evidence_p
             for one in showing.predictions
         ],
         quality_bar=showing.bar,
+        required_quality=showing.required,
         evidence_matches=[_match(one, with_prompt=with_prompt) for one in showing.nearest],
         status=evidence_status(snapshot.learned.need),
     )

@@ -9,9 +9,10 @@ itself and weights `w = exp(sharpness * (cosine - 1))`,
 which is the credibility estimate of Buehlmann (1967): surroundings without evidence add nothing,
 and dense ones replace the regression. The regression itself is shrunk to the tier's mean by its
 penalty; a task's mean is in it as far as the vector tells the task. The interval is that of Wilson
-(1927) for a share, with `n = s + credibility` observations, where `s = sum(w)**2 / sum(w**2)`, at
-most `sum(w)`, is the effective number of neighbours (Kish 1965). Quality from 0 to 1 varies at most
-as much as a share of the same mean, so for graded labels the interval is on the safe side.
+(1927) for a share, with `n = min(s, observations * sum(w)) + observations * credibility`, where
+`s = sum(w)**2 / sum(w**2)` is the effective number of neighbours (Kish 1965). Quality from 0 to 1
+varies at most as much as a share of the same mean, so for graded labels the interval is on the safe
+side. It is one for the mean of prompts like this one, not for a single answer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierwise_server.learning.parameters import PredictorParameters
-from tierwise_server.learning.ridge import Ridge, RidgeRows
+from tierwise_server.learning.ridge import Ridge, RidgeRows, contrast_error
 from tierwise_server.scoring import FlatIndex
 
 
@@ -102,8 +103,9 @@ class QualityPredictor:
         expected = self._weights[:, :-1] @ vector + self._offsets
         expected += self._weights[:, -1] * self._scaled(length)
         quality = expected + sums[:tiers] / (support + figures.credibility)
-        # Never more observations than weight: far neighbours are many and say little.
-        counts = np.minimum(support * support / squares, support) + figures.credibility
+        worth = figures.observations
+        counts = np.minimum(support * support / squares, worth * support)
+        counts += worth * figures.credibility
         return [
             _prediction(rank, min(max(mean, 0.0), 1.0), count, weight, figures.confidence_z)
             for rank, (mean, count, weight) in enumerate(
@@ -157,15 +159,21 @@ def fit_predictor(
     rows = np.hstack([vectors, scaled[:, np.newaxis]]).astype(np.float32)
     labelled = ~np.isnan(quality)
     decomposed: dict[bytes, RidgeRows] = {}
-    regressions: list[Ridge] = []
-    residuals = np.full(quality.shape, np.nan, dtype=np.float32)
-    for tier, kept in enumerate(labelled.T):
+    for kept in labelled.T:
         # A benchmark labels the same prompts for every tier.
         if (key := kept.tobytes()) not in decomposed:
             decomposed[key] = RidgeRows(rows[kept])
-        fitted = decomposed[key].fit(quality[kept, tier], figures.penalties)
-        regressions.append(fitted)
-        residuals[kept, tier] = fitted.residuals
+
+    def fitted(penalty: float) -> tuple[float, list[Ridge], NDArray[np.float32]]:
+        regressions: list[Ridge] = []
+        residuals = np.full(quality.shape, np.nan, dtype=np.float32)
+        for tier, kept in enumerate(labelled.T):
+            one = decomposed[kept.tobytes()].fit(quality[kept, tier], penalty)
+            regressions.append(one)
+            residuals[kept, tier] = one.residuals
+        return contrast_error(residuals), regressions, residuals
+
+    _, regressions, residuals = min(map(fitted, figures.penalties), key=lambda found: found[0])
     return QualityPredictor(FlatIndex(vectors), regressions, residuals, (mean, deviation), figures)
 
 

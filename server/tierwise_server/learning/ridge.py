@@ -1,8 +1,7 @@
-"""Ridge regression in closed form, its penalty chosen by the leave-one-out error."""
+"""Ridge regression in closed form, with the leave-one-out error that its penalty is chosen by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,36 +34,40 @@ class RidgeRows:
         self._turned = (centered @ self._basis.astype(np.float32)).astype(np.float32)
         self._squares = self._turned**2
 
-    def fit(self, targets: NDArray[np.float64], penalties: Sequence[float]) -> Ridge:
-        """Returns the regression whose penalty has the least squared leave-one-out error.
+    def fit(self, targets: NDArray[np.float64], penalty: float) -> Ridge:
+        """Returns the regression on targets, one for each row.
 
         The residual of row i of a fit without it is `residual / (1 - leverage)` of the fit with it
         (Allen 1974, PRESS), so no fit is repeated. The offset is not penalised: without any signal
         in the rows the prediction is the mean.
-
-        Args:
-            targets: One for each row.
-            penalties: What to choose from.
         """
-        count = len(targets)
         mean = float(targets.mean())
         moved = (targets - mean).astype(np.float32)
-        products = self._turned.T @ moved
-        best: tuple[float, NDArray[np.float64], NDArray[np.float32]] | None = None
-        for penalty in penalties:
-            turned_weights = products / (self._values + penalty)
-            fitted = self._turned @ turned_weights.astype(np.float32)
-            shrunk = (1.0 / (self._values + penalty)).astype(np.float32)
-            leverage = np.minimum(self._squares @ shrunk + 1.0 / count, _MOST_LEVERAGE)
-            residuals = (moved - fitted) / (1.0 - leverage)
-            error = float(np.mean(residuals.astype(np.float64) ** 2))
-            if best is None or error < best[0]:
-                best = error, turned_weights, residuals.astype(np.float32)
-        if best is None:
-            raise ValueError("there are no penalties")
-        weights = self._basis @ best[1]
+        shrunk = 1.0 / (self._values + penalty)
+        turned_weights = (self._turned.T @ moved) * shrunk
+        fitted = self._turned @ turned_weights.astype(np.float32)
+        leverage = self._squares @ shrunk.astype(np.float32) + 1.0 / len(targets)
+        residuals = (moved - fitted) / (1.0 - np.minimum(leverage, _MOST_LEVERAGE))
+        weights = self._basis @ turned_weights
         return Ridge(
             weights=weights.astype(np.float32),
             offset=mean - float(weights @ self._center.astype(np.float64)),
-            residuals=best[2],
+            residuals=residuals.astype(np.float32),
         )
+
+
+def contrast_error(residuals: NDArray[np.float32]) -> float:
+    """Returns the mean squared error of the differences between tiers.
+
+    They decide, and they take a stronger penalty than quality itself: what makes a prompt hard for
+    all tiers alike drops out of them. On MMLU outcomes this gains 0.01 of APGR over a penalty for
+    each tier's own error. Where no prompt has labels of several tiers, it is the error of quality.
+
+    Args:
+        residuals: Shape (prompts, tiers), NaN where a prompt has no label of a tier.
+    """
+    several = (~np.isnan(residuals)).sum(axis=1) > 1
+    if several.any():
+        shared = residuals[several]
+        residuals = shared - np.nanmean(shared, axis=1, keepdims=True)
+    return float(np.nanmean(residuals.astype(np.float64) ** 2))

@@ -18,15 +18,26 @@ from tierwise_server.deciding.learned import (
 from tierwise_server.learning import Prediction
 
 
-def expected(*lowers: float) -> list[Prediction]:
+def expected(*lowers: float, best: float = 1.0) -> list[Prediction]:
+    """Returns predictions with these lower bounds; the highest one's tier is to be `best`."""
+    highest = max(lowers)
     return [
-        Prediction(rank=rank, quality=lower, lower=lower, upper=1.0, support=5.0)
+        Prediction(
+            rank=rank,
+            quality=max(best, lower) if lower == highest else lower,
+            lower=lower,
+            upper=1.0,
+            support=5.0,
+        )
         for rank, lower in enumerate(lowers)
     ]
 
 
-def decided(*lowers: float, bar: float = 0.8, **rest: float | int | None) -> LearnedOutcome:
-    return decide_by_evidence(expected(*lowers), bar=bar, margin=0.02, **rest)  # type: ignore[arg-type]
+def decided(
+    *lowers: float, bar: float = 0.8, best: float = 1.0, **rest: float | int | None
+) -> LearnedOutcome:
+    predictions = expected(*lowers, best=best)
+    return decide_by_evidence(predictions, bar=bar, margin=0.02, **rest)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +56,15 @@ def test_the_cheapest_tier_that_clears_the_bar_or_else_the_best(
 ) -> None:
     outcome = decided(*lowers)
     assert (outcome.chosen.rank, outcome.cleared) == (rank, cleared)
+
+
+@pytest.mark.parametrize(("best", "rank"), [(1.0, 1), (0.9, 1), (0.7, 1), (0.65, 0)])
+def test_a_tier_has_to_reach_the_bar_less_what_the_best_one_falls_short_of(
+    best: float, rank: int
+) -> None:
+    outcome = decided(0.46, 0.62, bar=0.8, best=best)
+    assert outcome.required == pytest.approx(0.8 - (1 - best))
+    assert outcome.chosen.rank == rank
 
 
 def test_the_dial_moves_the_bar() -> None:
@@ -68,12 +88,13 @@ shares = st.floats(0, 1)
 lowers = st.lists(shares, min_size=1, max_size=5)
 
 
-@given(lowers, shares, shares)
+@given(lowers, shares, shares, shares)
 def test_a_higher_bar_never_leads_to_a_cheaper_tier(
-    values: list[float], one: float, two: float
+    values: list[float], best: float, one: float, two: float
 ) -> None:
     low, high = sorted((one, two))
-    assert decided(*values, bar=low).chosen.rank <= decided(*values, bar=high).chosen.rank
+    left, right = decided(*values, bar=low, best=best), decided(*values, bar=high, best=best)
+    assert left.chosen.rank <= right.chosen.rank
 
 
 @given(lowers, shares, shares, shares)
@@ -94,18 +115,16 @@ def test_the_order_of_the_tiers_makes_no_difference(values: list[float], bar: fl
     assert len(found) == 1
 
 
-@given(lowers, shares)
-def test_the_tier_changes_at_the_bars_that_are_named(values: list[float], bar: float) -> None:
-    outcome = decided(*values, bar=bar)
+@given(lowers, shares, shares)
+def test_the_tier_changes_at_the_bars_that_are_named(
+    values: list[float], best: float, bar: float
+) -> None:
+    outcome = decided(*values, bar=bar, best=best)
     cheaper, dearer = other_bars(outcome)
     rank = outcome.chosen.rank
     assert (cheaper is None) == (rank == 0)
-    if cheaper is not None:
-        assert decided(*values, bar=cheaper).chosen.rank < rank
-    if dearer is not None:
-        assert decided(*values, bar=dearer).chosen.rank <= rank
-        if dearer < 1.0:
-            assert decided(*values, bar=min(dearer + 1e-9, 1.0)).chosen.rank >= rank
-            assert decided(*values, bar=1.0).chosen.rank > rank
-    else:
-        assert decided(*values, bar=1.0).chosen.rank <= rank
+    if cheaper is not None and 0.0 <= cheaper - 1e-9 <= 1.0:
+        assert decided(*values, bar=cheaper - 1e-9, best=best).chosen.rank < rank
+    if dearer is not None and dearer + 1e-9 <= 1.0:
+        assert decided(*values, bar=dearer - 1e-9, best=best).chosen.rank <= rank
+        assert decided(*values, bar=dearer + 1e-9, best=best).chosen.rank > rank
