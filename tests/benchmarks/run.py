@@ -33,7 +33,7 @@ PROGRAMS = (
     "flips",
     "surface_cues",
 )
-ON_DATA = ("intents", "calibration", "token_estimates", "wire", "ledger_costs")
+ON_DATA = ("intents", "calibration", "token_estimates", "wire", "ledger_costs", "bench_choices")
 """Those that measure on public data."""
 
 TIMEOUT_S = 1800
@@ -76,6 +76,7 @@ def on_data(folder: Path) -> dict[str, list[str]]:
         "token_estimates": [str(folder / "wire")],
         "wire": [str(folder / "wire")],
         "ledger_costs": [str(folder / "wire")],
+        "bench_choices": [str(folder)],
     }
 
 

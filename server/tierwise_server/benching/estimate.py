@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from tierwise_server.benching.calling import CallText
-from tierwise_server.benching.judging import JUDGE_OUTPUT_TOKENS, orders, question
+from tierwise_server.benching.judging import JUDGE_OUTPUT_TOKENS, Order, orders, question
 from tierwise_server.benching.models import BenchModel
 from tierwise_server.benching.run_file import RunFile
-from tierwise_server.benching.running import BenchPlan, open_answers
+from tierwise_server.benching.running import BenchPlan, open_answers, open_judgements
+from tierwise_server.benching.samples import Sample
 
 _LIKELY_OUTPUT_TOKENS: Final = 250
 """Of an answer without a reference to go by."""
@@ -51,17 +52,26 @@ def estimates(plan: BenchPlan, run: RunFile) -> tuple[Estimate, ...]:
     return tuple(found)
 
 
-def _judge_texts(plan: BenchPlan, run: RunFile) -> Iterable[tuple[CallText, int]]:
-    """Yields what the judge would be asked of answers that are as long as the reference."""
-    for sample in filter(plan.judged, plan.samples):
+def _judge_texts(plan: BenchPlan, run: RunFile) -> Iterator[tuple[CallText, int]]:
+    """Yields what the judge will be asked; for answers to come, of ones as long as the reference.
+
+    Those that are there and wait for the baseline's answer are not counted until that is there too.
+    """
+    for sample, row, other, order in open_judgements(plan, run):
+        yield _judge_text(sample, row.text or "", other, order), _JUDGE_LIKELY_TOKENS
+    for sample, model in open_answers(plan, run):
+        own_baseline = not sample.references and model.id == plan.baseline
+        if own_baseline or not plan.judged(sample):
+            continue
         stand_in = sample.references[0] if sample.references else "x" * 4 * _LIKELY_OUTPUT_TOKENS
-        compared = sample.references or plan.baseline
-        for order in orders(stand_in if compared else None):
-            told, asked = question(sample, stand_in, stand_in if compared else None, order)
-            text = CallText(system=told, prompt=asked, max_output_tokens=JUDGE_OUTPUT_TOKENS)
-            for model in plan.models:
-                if (sample.id, model.id, order) not in run.state.judgements:
-                    yield text, _JUDGE_LIKELY_TOKENS
+        other = stand_in if sample.references or plan.baseline else None
+        for order in orders(other):
+            yield _judge_text(sample, stand_in, other, order), _JUDGE_LIKELY_TOKENS
+
+
+def _judge_text(sample: Sample, answer: str, other: str | None, order: Order) -> CallText:
+    told, asked = question(sample, answer, other, order)
+    return CallText(system=told, prompt=asked, max_output_tokens=JUDGE_OUTPUT_TOKENS)
 
 
 def _estimate(model: BenchModel, role: str, texts: list[tuple[CallText, int]]) -> Estimate:

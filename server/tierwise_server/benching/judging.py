@@ -58,7 +58,8 @@ def question(sample: Sample, answer: str, other: str | None, order: Order) -> tu
         other: The answer to compare it with; None with `Order.ALONE`.
         order: Where the judged answer stands.
     """
-    parts = [_part("task", sample.prompt), _part("criteria", sample.rubric)]
+    task = f"{sample.system}\n\n{sample.prompt}" if sample.system else sample.prompt
+    parts = [_part("task", task), _part("criteria", sample.rubric)]
     if other is None or order is Order.ALONE:
         parts.append(_part("answer", answer))
         ask = (

@@ -106,18 +106,21 @@ def apply(proposal: Proposal, folder: Path) -> None:
         BenchError: A file has changed since it was read, or can't be written. Nothing is changed
             unless the disk itself fails between two files, which the message then says.
     """
+    # A link stays one: what it leads to is replaced.
+    folder = folder.resolve()
+    paths = {name: (folder / name).resolve() for name in proposal.after}
     asides: dict[str, Path] = {}
     done: list[str] = []
     try:
         for name, content in proposal.after.items():
-            asides[name] = _aside(folder / name, content)
+            asides[name] = _aside(paths[name], content)
         for name, content in proposal.before.items():
-            if _hash((folder / name).read_bytes()) != _hash(content):
+            if _hash(paths[name].read_bytes()) != _hash(content):
                 raise BenchError(
                     f"{folder / name} was edited meanwhile; nothing is changed. Run it again"
                 )
         for name in proposal.after:
-            asides[name].replace(folder / name)
+            asides[name].replace(paths[name])
             done.append(name)
     except OSError as error:
         changed = f"changed already: {', '.join(done)}" if done else "nothing is changed"

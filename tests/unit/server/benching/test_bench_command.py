@@ -272,6 +272,26 @@ def test_nonsense_of_the_judge_is_counted_and_no_score(world: World) -> None:
     assert (found["judge"]["nonsense"], found["judge"]["asked"]) == (16, 16)
 
 
+def test_a_judge_that_failed_is_asked_again_and_nonsense_is_not(world: World) -> None:
+    world.write("samples.yaml", RUBRIC_SAMPLES)
+    world.server.script("openai", Reply.blocked(), model="small-1")
+    world.server.script("anthropic", Reply.error(ErrorClass.INVALID_REQUEST), model="judge-1")
+    world.server.script("anthropic", Reply.text("Who knows?"), model="judge-1")
+    judge_by(world, '{"better": "equal"}')
+    arguments = ("--models", "small", "--judge", "judge", "--concurrency", "1")
+    first = report(world, *arguments)
+    assert (first["judge"]["asked"], first["judge"]["failed"]) == (14, 1)
+    asked = len(world.server.calls)
+    second = report(world, *arguments)
+    assert (second["judge"]["failed"], second["judge"]["nonsense"]) == (0, 1)
+    assert len(world.server.calls) == asked + 1
+    (cell,) = second["cells"]
+    assert (cell["refused"], cell["scored"]) == (1, 7)
+    # Nothing is left to ask, so nobody has to agree.
+    world.bench(*arguments)
+    assert len(world.server.calls) == asked + 1
+
+
 def test_answers_are_compared_with_those_of_the_baseline(world: World) -> None:
     world.write(
         "samples.yaml",

@@ -101,6 +101,15 @@ def test_a_file_that_was_edited_meanwhile_is_not_written_over(
     assert contents == {"a.yaml": b"old\n", "b.yaml": b"somebody's\n"}
 
 
+def test_a_link_stays_a_link(proposal: Proposal, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "a.yaml").rename(tmp_path / "real" / "a.yaml")
+    (tmp_path / "a.yaml").symlink_to("real/a.yaml")
+    apply(proposal, tmp_path)
+    assert (tmp_path / "a.yaml").is_symlink()
+    assert (tmp_path / "real" / "a.yaml").read_bytes() == b"new\n"
+
+
 def test_an_applied_file_keeps_its_permissions(proposal: Proposal, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").chmod(0o640)
     apply(proposal, tmp_path)
