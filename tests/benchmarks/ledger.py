@@ -1,9 +1,9 @@
-"""Measures what the ledger costs `RoutePrompt`, what it takes in, and how fast it is summed up.
+"""Measures what the ledger costs `RoutePrompt`, and what it takes in.
 
 The servers with and without a ledger take turns in blocks of calls, so that a busy moment of the
 machine hits both; the ratio counts. Outcomes go over loopback into a SQLite file that is synced at
 every commit, first in reports of many, then one a call from many callers, from one client process
-on the same cores. The sums are those that a report is made of, over all the groups there are.
+on the same cores.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
-import random
+import sqlite3
 import tempfile
 import time
 import uuid
@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
-import sqlalchemy
 from harness import (
     ROUTE_PROMPT,
     Bar,
@@ -48,11 +47,6 @@ from tierwise.v1.routing_service_pb2 import (
     ReportOutcomesRequest,
     ReportOutcomesResponse,
 )
-from tierwise_server.ledger.money import Tokens
-from tierwise_server.ledger.pricing import PriceBook
-from tierwise_server.ledger.reader import LedgerReader
-from tierwise_server.ledger.records import AttemptRecord, Origin, OutcomeRecord
-from tierwise_server.ledger.store import LedgerStore
 
 REPORT_OUTCOMES = "/tierwise.v1.RoutingService/ReportOutcomes"
 BLOCK = 50
@@ -60,10 +54,7 @@ WARM_UP = 100
 P50_LIMIT = 1.05
 P99_LIMIT = 1.20
 OUTCOMES_LIMIT = 2_000.0
-SUMS_LIMIT_S = 5.0
 TIMEOUT_S = 60.0
-SEED_ROWS = 20_000
-"""Rows that are written as servers write them; the rest are copies under other ids."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,13 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each intake")
     parser.add_argument("--callers", type=int, default=64, help="concurrent callers of one outcome")
     parser.add_argument("--batch", type=int, default=1000, help="outcomes of a report of many")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="outcomes to sum up")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="tierwise-benchmark-") as folder:
         path = Path(folder)
         seconds, memory = route(path, max(BLOCK, arguments.calls))
         intake = take_in(path, arguments)
-        sums = sum_up(path, arguments.rows) if arguments.rows else {}
     bars = []
     for name, (off, on) in seconds.items():
         for share, limit in ((0.5, P50_LIMIT), (0.99, P99_LIMIT)):
@@ -94,8 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 at_least=True,
             )
         )
-    if sums:
-        bars.append(Bar(name="sums_s", value=sums["seconds"], limit=SUMS_LIMIT_S))
     report(
         bars,
         {
@@ -105,7 +92,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
             "memory_mb": memory,
             "intake": intake,
-            "sums": sums,
         },
     )
     return 0
@@ -176,8 +162,8 @@ def take_in(folder: Path, arguments: argparse.Namespace) -> dict[str, dict[str, 
             )
             taken = time.perf_counter() - started
             cores = (server.cpu_s() - started_cpu) / taken
-        with LedgerReader(url) as reader:
-            stored = reader.outcome_count()
+        with contextlib.closing(sqlite3.connect(f"{folder}/{name}.sqlite3")) as ledger:
+            (stored,) = ledger.execute("SELECT count(*) FROM outcomes").fetchone()
         if stored != count:
             raise BenchmarkError(f"{count} outcomes were acknowledged, and {stored} are stored")
         figures[name] = {
@@ -251,93 +237,6 @@ async def report_for(
         method = channel.unary_unary(REPORT_OUTCOMES)
         await asyncio.gather(*(call_on(method) for _ in range(callers)))
     return accepted, latencies
-
-
-def sum_up(folder: Path, count: int) -> dict[str, float]:
-    """Returns how long it takes to sum up so many outcomes of thirty days."""
-    url = f"sqlite:///{folder}/sums.sqlite3"
-    written = fill(url, min(count, SEED_ROWS))
-    multiply(f"{folder}/sums.sqlite3", count)
-    with LedgerReader(url) as reader:
-        stored = reader.outcome_count()
-        started = time.perf_counter()
-        groups = list(reader.call_totals(0, 1 << 60))
-        taken = time.perf_counter() - started
-    if sum(one.calls for one in groups) != stored:
-        raise BenchmarkError("the groups do not add up to the calls")
-    return {
-        "seconds": rounded(taken),
-        "outcomes": stored,
-        "groups": len(groups),
-        "file_mb": rounded(Path(f"{folder}/sums.sqlite3").stat().st_size / 1e6),
-        "written_per_second_without_a_server": rounded(written),
-    }
-
-
-def fill(url: str, count: int) -> float:
-    """Writes outcomes of made-up traffic; returns how many a second."""
-    chance = random.Random(1)  # noqa: S311 - repeatable, not secret
-    store = LedgerStore(url, PriceBook())
-    started = time.perf_counter()
-    with contextlib.closing(store):
-        for start in range(0, count, 1000):
-            store.write(outcomes=[made_up(chance, number) for number in range(start, start + 1000)])
-    return count / (time.perf_counter() - started)
-
-
-def made_up(chance: random.Random, number: int) -> OutcomeRecord:
-    """Returns an outcome of made-up traffic."""
-    tier = chance.choices(("budget", "mid", "premium"), (70, 20, 10))[0]
-    model = f"{tier}-model-{chance.randrange(3)}"
-    decided_ms = 1_790_000_000_000 + chance.randrange(30 * 86_400_000)
-    return OutcomeRecord(
-        outcome_id=str(uuid.UUID(int=chance.getrandbits(128))),
-        origin=Origin.ROUTER,
-        decision_id=f"{decided_ms:012x}{chance.getrandbits(80):020x}",
-        decided_ms=decided_ms,
-        recorded_ms=decided_ms + 1000,
-        catalog="default",
-        catalog_revision="0123456789abcdef",
-        tier=tier,
-        task=f"task-{chance.randrange(30)}",
-        kind=chance.choice((2, 4, 4, 4, 7)),
-        model_id=model,
-        baseline_model_id="premium-model-0",
-        caller=f"application-{chance.randrange(20)}",
-        attempts=(
-            AttemptRecord(
-                model_id=model,
-                provider_id="openai",
-                step_kind=1,
-                duration_us=chance.randrange(10_000_000),
-                tokens=Tokens(input=chance.randrange(4000), output=chance.randrange(1000)),
-                stated_cost_nano_usd=chance.randrange(10_000_000),
-            ),
-        ),
-    )
-
-
-def multiply(path: str, count: int) -> None:
-    """Copies the outcomes under other ids until there are so many."""
-    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        columns = [
-            one["name"]
-            for one in sqlalchemy.inspect(connection).get_columns("outcomes")
-            if one["name"] not in {"id", "outcome_id", "decided_ms"}
-        ]
-        names = ", ".join(columns)
-        there = connection.execute(sqlalchemy.text("SELECT count(*) FROM outcomes")).scalar_one()
-        for copy in range(1, -(-count // there)):
-            connection.execute(
-                sqlalchemy.text(
-                    f"INSERT INTO outcomes (outcome_id, decided_ms, {names})"  # noqa: S608 - names of columns
-                    f" SELECT outcome_id || :copy, decided_ms + :copy * 1000, {names}"
-                    " FROM outcomes WHERE id <= :there"
-                ),
-                {"copy": copy, "there": there},
-            )
-    engine.dispose()
 
 
 if __name__ == "__main__":

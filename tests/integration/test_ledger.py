@@ -25,6 +25,7 @@ from tests.conftest import (
 )
 from tests.integration.test_explaining import metrics
 from tests.unit.server.ledger.postgres import fresh_database, postgres_server
+from tests.unit.server.ledger.reading import LedgerReader
 
 from tierwise.v1.error_class_pb2 import ERROR_CLASS_RATE_LIMITED, ERROR_CLASS_TIMEOUT
 from tierwise.v1.outcome_pb2 import Attempt, Outcome, RouterlessDecision, Usage
@@ -34,7 +35,6 @@ from tierwise.v1.routing_service_pb2 import (
     OutcomeStatus,
     ReportOutcomesRequest,
 )
-from tierwise_server.ledger.reader import LedgerReader
 from tierwise_server.ledger.records import Origin, PriceBasis
 
 ACCEPTED = OutcomeStatus.OUTCOME_STATUS_ACCEPTED
