@@ -9,9 +9,11 @@ from tests.conftest import LIKE
 from tests.integration.client.conftest import KEY, MODEL_OF, World
 
 from tierwise import (
+    AsyncClient,
     AttemptEvent,
     ChatError,
     ChatRequest,
+    Client,
     Delta,
     ErrorClass,
     FinishReason,
@@ -25,6 +27,7 @@ from tierwise import (
     ToolCall,
     Usage,
     tool_result,
+    transport,
     user,
 )
 from tierwise.testing import CallEnding, Reply
@@ -226,6 +229,29 @@ async def test_cancelling_a_chat_closes_its_connection_and_reports_it(world: Wor
         (call,) = world.providers.calls
         assert await asyncio.to_thread(call.wait, 5.0) is CallEnding.LEFT_BY_CLIENT
     assert outcomes[0].error_class is ErrorClass.CANCELLED
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asynchronous"])
+async def test_a_reply_beyond_all_measure_is_not_read_to_its_end(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_REPLY_BYTES", 100_000)
+    world.providers.always("openai", Reply.raw(200, b'{"choices": [' + b" " * 20_000_000))
+    options = RoutingOptions(model="gpt-small")
+    with world.client() as client:
+        async with world.async_client() as other:
+            with pytest.raises(ChatError, match="more than 100000 bytes") as caught:
+                await _hello(client if kind == "blocking" else other, options)
+    assert caught.value.error_class is ErrorClass.MALFORMED_RESPONSE
+    call = world.providers.calls[0]
+    assert await asyncio.to_thread(call.wait, 20.0) is CallEnding.LEFT_BY_CLIENT
+
+
+async def _hello(client: Client | AsyncClient, options: RoutingOptions) -> None:
+    if isinstance(client, Client):
+        client.chat("hello", options)
+    else:
+        await client.chat("hello", options)
 
 
 def test_an_explanation_and_a_bare_decision(world: World) -> None:

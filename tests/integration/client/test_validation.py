@@ -38,7 +38,7 @@ from tierwise import (
     tool_result,
     user,
 )
-from tierwise.testing import Reply
+from tierwise.testing import ProviderServer, Reply
 from tierwise.validators import custom, min_mean_logprob
 
 NOBODY = "127.0.0.1:1"
@@ -448,6 +448,35 @@ def test_a_password_in_an_address_is_in_no_log_or_error(
     assert not leaks(caplog.text)
     # It is sent all the same, as by any HTTP library.
     assert world.providers.calls[0].headers["authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asynchronous"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_provider_that_points_elsewhere_does_not_have_the_key_sent_there(
+    world: World, kind: str, stream: bool
+) -> None:
+    options = RoutingOptions(model=MODEL_OF["anthropic"])
+    with ProviderServer() as elsewhere:
+        location = f"{elsewhere.base_url('anthropic')}/v1/messages"
+        moved = Reply.raw(307, "moved", headers={"location": location})
+        world.providers.always("anthropic", moved)
+        with pytest.raises(ChatError):
+            await chatted(world, kind, options, stream=stream)
+        assert elsewhere.calls == ()
+    assert world.providers.calls
+
+
+async def chatted(world: World, kind: str, options: RoutingOptions, *, stream: bool) -> None:
+    """Has a prompt answered, by either client and in either way."""
+    if kind == "blocking":
+        with world.client() as client:
+            list(client.chat_stream("hello", options)) if stream else client.chat("hello", options)
+        return
+    async with world.async_client() as other:
+        if stream:
+            [one async for one in other.chat_stream("hello", options)]
+        else:
+            await other.chat("hello", options)
 
 
 def test_the_router_is_not_shown_keys(world: World) -> None:
