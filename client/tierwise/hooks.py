@@ -30,14 +30,14 @@ class AttemptEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeEvent:
-    """A chat has ended."""
+    """A chat has ended for which a model was called."""
 
     decision: Decision
     attempts: tuple[Attempt, ...]
     first_model_id: str
     """Model that the plan began with."""
     last_model_id: str
-    """Model that was called last. Empty when none was."""
+    """Model that was called last."""
     error_class: ErrorClass | None
     """None for a chat that succeeded."""
     cost_nano_usd: int | None

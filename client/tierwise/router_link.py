@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -69,28 +70,31 @@ class RouterLink:
 
     def ask(self, effect: AskRouter) -> RoutePromptResponse:
         """Has a prompt routed."""
-        try:
+        with self._failures():
             return self.stub.RoutePrompt(
                 effect.request, timeout=effect.timeout_s, metadata=effect.metadata
             )
+
+    def explain(self, request: ExplainDecisionRequest, timeout_s: float) -> ExplainDecisionResponse:
+        """Has a decision explained."""
+        with self._failures():
+            return self.stub.ExplainDecision(request, timeout=timeout_s)
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._closed = True
+        self._channel.close()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
         except grpc.RpcError as error:
             raise router_error(error) from error
         except ValueError:
             if self._closed:
                 raise client_closed() from None
             raise
-
-    def explain(self, request: ExplainDecisionRequest, timeout_s: float) -> ExplainDecisionResponse:
-        """Has a decision explained."""
-        try:
-            return self.stub.ExplainDecision(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise router_error(error) from error
-
-    def close(self) -> None:
-        """Closes the channel."""
-        self._closed = True
-        self._channel.close()
 
 
 class AsyncRouterLink:

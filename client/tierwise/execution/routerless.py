@@ -10,7 +10,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import grpc
@@ -95,6 +95,16 @@ def _limits_of(options: RoutingOptions) -> tuple[object, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is remembered of a decision: the plan, and nothing of what the prompt was about."""
+
+    tier_id: str
+    by_default: bool
+    """Whether nothing about the prompt decided for it."""
+    plan: Plan
+
+
 class Routerless:
     """Remembers plans, and decides by them while the router is away. Thread-safe."""
 
@@ -105,7 +115,7 @@ class Routerless:
         self._hooks = hooks
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: dict[tuple[object, ...], Decision] = {}
+        self._seen: dict[tuple[object, ...], _Seen] = {}
         self._failures = 0
         self._away_since: float | None = None
         self._decided = 0
@@ -142,14 +152,15 @@ class Routerless:
             self._away_since = None
             self._decided = 0
             if decision.plan is not None:
-                self._remember(options, decision)
+                by_default = decision.kind is DecisionKind.DEFAULT
+                self._remember(options, _Seen(decision.tier_id, by_default, decision.plan))
 
-    def _remember(self, options: RoutingOptions, decision: Decision) -> None:
+    def _remember(self, options: RoutingOptions, seen: _Seen) -> None:
         """Keeps the newest plan of each sort, so that a busy tier does not push out the others."""
-        by_default = decision.kind is DecisionKind.DEFAULT
-        sort = (_limits_of(options), decision.tier_id, decision.model_id, by_default)
+        model_id = seen.plan.steps[0].model.model_id
+        sort = (_limits_of(options), seen.tier_id, model_id, seen.by_default)
         self._seen.pop(sort, None)
-        self._seen[sort] = decision
+        self._seen[sort] = seen
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
 
@@ -192,13 +203,12 @@ class Routerless:
         seen.sort(
             key=lambda one: (
                 one.tier_id != wanted,
-                one.kind is not DecisionKind.DEFAULT,
-                -_dearness(one),
+                not one.by_default,
+                -_dearness(one.plan.steps[0].model),
             )
         )
-        for decision in seen:
-            if decision.plan is not None:
-                yield decision.tier_id, decision.plan
+        for one in seen:
+            yield one.tier_id, one.plan
         models = tuple(one for one in self._defaults.models if _in_reach(one, options))
         for position, model in enumerate(models):
             yield model.tier_id or wanted or "default", _plan_of(models[position:])
@@ -236,9 +246,9 @@ def _in_reach(model: Model, options: RoutingOptions) -> bool:
     )
 
 
-def _dearness(decision: Decision) -> int:
-    """Returns a figure by which models compare. The decision's own cost is that of its prompt."""
-    price = decision.model.price if decision.model is not None else None
+def _dearness(model: Model) -> int:
+    """Returns a figure by which models compare. A decision's own cost is that of its prompt."""
+    price = model.price
     if price is None:
         return 0
     return price.input_nano_usd_per_million + price.output_nano_usd_per_million

@@ -41,6 +41,19 @@ class ProviderSettings:
     provider one that speaks OpenAI's chat completions."""
 
 
+class _Key(str):
+    """A key, which shows nothing of itself where a variable's value is shown.
+
+    Error trackers keep the variables of every frame that an error passes.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Returns what stands for it."""
+        return "<key>"
+
+
 class ProviderRegistry:
     """Finds adapter and endpoint for a model."""
 
@@ -144,7 +157,7 @@ class ProviderRegistry:
         variable = self._variable(provider_id)
         if not variable:
             return ""
-        key = os.environ.get(variable, "")
+        key = _Key(os.environ.get(variable, ""))
         if not key:
             raise ConfigurationError(
                 f"provider {provider_id!r} needs a key: set {variable}, or say"
@@ -154,10 +167,9 @@ class ProviderRegistry:
 
 
 def _called(key: str | Callable[[], str], provider_id: str) -> object:
-    if not callable(key):
-        return key
     try:
-        return key()
+        found: object = key() if callable(key) else key
+        return _Key(found) if isinstance(found, str) else found
     except Exception as error:  # noqa: BLE001 - a function of the caller may raise anything
         # A model of another provider may answer. Neither message nor cause is kept: they may name
         # the key.

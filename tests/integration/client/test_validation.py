@@ -6,7 +6,7 @@ import logging
 import math
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -429,6 +429,54 @@ def test_neither_key_nor_prompt_is_in_logs_errors_reprs_or_the_spool(
     spool = b"".join(path.read_bytes() for path in tmp_path.glob("secret-spool.db*"))
     assert MODEL_OF[provider].encode() in spool
     assert not leaks(spool.decode("latin-1"))
+
+
+ELSEWHERE = "http://127.0.0.1:1/v1"
+
+
+@pytest.mark.parametrize(
+    ("key", "base_url", "reply"),
+    [
+        (SECRET_KEY, "", Reply.error(ErrorClass.AUTHENTICATION)),
+        (SECRET_KEY, "", Reply.error(ErrorClass.CONNECTION)),
+        (SECRET_KEY, "", Reply.error(ErrorClass.MALFORMED_RESPONSE)),
+        (SECRET_KEY, ELSEWHERE, Reply.text("never")),
+        (f"{SECRET_KEY} with a space", "", Reply.text("never")),
+        (lambda: f"{SECRET_KEY}\n", "", Reply.text("never")),
+    ],
+    ids=["refused", "broken", "malformed", "elsewhere", "no key", "function"],
+)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_no_key_is_among_the_locals_that_error_trackers_keep(
+    provider: str, key: str | Callable[[], str], base_url: str, reply: Reply, world: World
+) -> None:
+    world.providers.always(provider, reply)
+    own = ProviderSettings(key=key, base_url=world.providers.base_url(provider))
+    model = Model(model_id="m", provider_id=provider, upstream_name="m-1", base_url=base_url)
+    del key  # Of this test's own frame.
+    with (
+        routerless(model, **{provider: own}) as client,
+        pytest.raises((ChatError, ConfigurationError)) as caught,
+    ):
+        client.chat("Hello?")
+    whole = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [frame for one in chain_of(whole) for frame in one.stack]
+    assert len(frames) > 3
+    assert [
+        (frame.name, name)
+        for frame in frames
+        for name, value in (frame.locals or {}).items()
+        if SECRET_KEY in value
+    ] == []
+
+
+def chain_of(
+    error: traceback.TracebackException | None,
+) -> Iterator[traceback.TracebackException]:
+    """Yields an error and the errors that it came of, those that are not shown included."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def test_a_password_in_an_address_is_in_no_log_or_error(
