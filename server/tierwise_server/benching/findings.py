@@ -38,6 +38,8 @@ class Choice:
     """Cheapest model that clears the bar with the confidence asked for. Empty for none."""
     tier: str
     """Tier of that model. Empty for none."""
+    confidence: float | None
+    """How sure it is that the model clears the bar, having been chosen from so many."""
     best: str
     """Model of the highest mean quality. Empty where no model is complete."""
     reason: str
@@ -152,28 +154,36 @@ def _choice(
         key=lambda one: one.cost_nano_usd or 0.0,
     )
     best = max(own, key=_mean, default=None)
-    chosen = next((one for one in priced if (one.clears or 0.0) >= confidence), None)
+    # Several models are looked at, and the luckiest must not pass for the best: Bonferroni.
+    needed_share = 1 - (1 - confidence) / max(len(priced), 1)
+    chosen = next((one for one in priced if (one.clears or 0.0) >= needed_share), None)
     reason = ""
     if best is None:
         reason = "no model has enough answers"
     elif chosen is None:
-        near = max(own, key=lambda one: one.clears or 0.0)
-        if _mean(near) >= bar:
+        reason = f"no model reaches the bar; the best is {best.model} with {_mean(best):.2f}"
+        near = next((one for one in priced if _mean(one) >= bar), None)
+        if near is not None:
             position = [one.id for one in models].index(near.model)
-            needed = samples_needed(scores.values[position], bar, confidence, seed)
-            advice = "more samples may decide"
-            if needed is not None:
-                advice = f"some {needed} samples like these would do"
-            reason = f"{near.model} is the nearest, sure to {near.clears or 0:.1%}: {advice}"
-        else:
-            reason = f"the best is {best.model} with {_mean(best):.2f}"
+            needed = samples_needed(scores.values[position], bar, needed_share, seed)
+            advice = "it takes many more samples" if needed is None else f"some {needed} would do"
+            reason = (
+                f"{near.model} is the cheapest whose mean reaches the bar, and {near.scored}"
+                f" samples make that sure to {_sure(near, len(priced)):.1%} alone; {advice}"
+            )
     return Choice(
         task=task,
         model=chosen.model if chosen else "",
         tier=tier_of[chosen.model] if chosen else "",
+        confidence=_sure(chosen, len(priced)) if chosen else None,
         best=best.model if best else "",
         reason=reason,
     )
+
+
+def _sure(cell: Cell, compared: int) -> float:
+    """Returns how sure it is that a model clears the bar, given how many were to choose from."""
+    return max(0.0, 1 - compared * (1 - (cell.clears or 0.0)))
 
 
 def _mean(cell: Cell) -> float:

@@ -82,8 +82,9 @@ def closing_notes(found: Findings) -> tuple[str, ...]:
     """Returns what holds for the whole report."""
     notes = [
         f"Intervals hold the true mean with 95 %: Bayesian bootstrap of {RESAMPLES} resamples with"
-        f" seed {found.seed}, a score of 0 and one of 1 added that count half each. Confidence is"
-        " the share of resamples whose mean reaches the bar.",
+        f" seed {found.seed}, a score of 0 and one of 1 added that count half each. `Clears` is the"
+        " share of resamples whose mean reaches the bar; confidence is that after Bonferroni's"
+        " correction for the number of models that were to choose from.",
         "Costs are of answers at the registry's prices, for 1,000 calls like the samples."
         " Latencies are from sending a call to the end of its answer; they differ by the hour.",
     ]
@@ -108,7 +109,7 @@ def _choices(found: Findings) -> Iterator[Table]:
         if cell is not None:
             figures = (
                 interval_text(cell.quality),
-                percent(cell.clears),
+                percent(one.confidence),
                 _cost(cell.cost_nano_usd),
             )
         rows.append((one.task, one.model or "none", one.tier or UNKNOWN, *figures))

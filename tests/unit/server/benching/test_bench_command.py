@@ -39,9 +39,11 @@ def test_the_cheapest_model_that_clears_the_bar_is_chosen(world: World) -> None:
     world.answers("openai", "small-1", lambda city: city < "M")
     world.answers("anthropic", "middling-1", lambda city: True)
     world.answers("openai", "big-1", lambda city: True)
-    found = report(world, "--models", "small", "middling", "big", "--confidence", "0.8")
+    found = report(world, "--models", "small", "middling", "big", "--confidence", "0.6")
     (choice,) = found["choices"]
     assert (choice["model"], choice["tier"]) == ("middling", "mid")
+    # Eight of eight make one model sure to 0.90, and one of three to a third of the doubt more.
+    assert choice["confidence"] == pytest.approx(1 - 3 * (1 - 0.897), abs=0.02)
     quality = {one["model"]: one["quality"]["mean"] for one in found["cells"]}
     assert quality == {"small": 3 / 8, "middling": 1.0, "big": 1.0}
     (dominated,) = found["dominated"]
@@ -52,6 +54,18 @@ def test_the_cheapest_model_that_clears_the_bar_is_chosen(world: World) -> None:
     oracle = found["policies"][-1]
     assert oracle["quality"]["mean"] == 1.0
     assert oracle["cost_nano_usd"] < found["policies"][2]["cost_nano_usd"]
+
+
+def test_without_a_sure_choice_it_says_what_would_make_it_sure(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.answers("openai", "small-1", lambda city: True)
+    world.answers("openai", "big-1", lambda city: True)
+    assert world.bench("--yes", "--models", "small", "big", "--propose") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "small is the cheapest whose mean reaches the bar" in shown
+    assert "some 16 would do" in shown
+    assert "sql stays in mid" in shown
 
 
 def test_nothing_is_called_before_somebody_agrees(

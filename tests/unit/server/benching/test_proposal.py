@@ -62,7 +62,7 @@ def test_the_proposal_is_shown_and_applied(
     before = {path: path.read_bytes() for path in world.catalog.path.rglob("*.yaml")}
     world.answers("openai", "small-1", lambda city: True)
     world.answers("openai", "big-1", lambda city: city < "M")
-    arguments = ("--yes", "--models", "small", "big", "--confidence", "0.8")
+    arguments = ("--yes", "--models", "small", "big", "--confidence", "0.7")
     assert world.bench(*arguments, "--propose") == 0
     shown = capsys.readouterr().out
     assert "-    quality: 0.5\n+    quality: 1.00\n" in shown
