@@ -55,3 +55,11 @@ def test_every_tier_has_cases_and_some_must_match_nothing(catalog: Catalog) -> N
 def test_the_held_out_cases_are_routed_right(catalog: Catalog, figures: Mapping[str, Any]) -> None:
     assert figures["all"]["count"] == len(catalog.cases)
     assert figures["all"]["accuracy"] >= MIN_ACCURACY, figures["all"]
+
+
+def test_the_calibration_is_current_where_there_is_one(encoder_dir: Path) -> None:
+    """Where this fails, utterances, cases or settings were edited since: `make calibrate YES=1`."""
+    cache = REPOSITORY / ".cache" / "tests"
+    env = {"TIERWISE_CACHE_DIR": str(cache), "TIERWISE_ENCODER": str(encoder_dir)}
+    ended = run_tierwise("calibrate", "--check", "--catalog", str(SHIPPED), env=env)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -203,6 +203,12 @@ class Catalog:
         """Where the cost-to-quality dial rests."""
         return NEUTRAL_DIAL if self.calibration is None else self.calibration.dial
 
+    @property
+    def base_threshold(self) -> float:
+        """Score that a task needs where neither it nor its tier has a threshold of its own."""
+        calibrated = None if self.calibration is None else self.calibration.threshold
+        return self.threshold if calibrated is None else calibrated
+
     def threshold_of(self, task: Task) -> float:
         """Returns the score that the task needs.
 

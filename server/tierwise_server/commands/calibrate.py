@@ -140,7 +140,14 @@ def _offer(folder: Path, done: Calibrated, arguments: argparse.Namespace) -> int
     if arguments.json:
         print(json.dumps({**_record(done), "diff": diff, "written": agreed}, ensure_ascii=False))
     else:
-        print("\n".join(report_lines(done.calibration, done.fitted, done.validation, done.data)))
+        lines = report_lines(
+            done.calibration,
+            done.fitted,
+            done.validation,
+            done.data,
+            share_stated=arguments.out_of_scope_share is not None,
+        )
+        print("\n".join(lines))
         print(f"\n{diff}" if diff else "\nNothing changes.")
         if diff and not agreed:
             agreed = _asked(f"Write {folder / CALIBRATION_FILE}? [y/N] ")

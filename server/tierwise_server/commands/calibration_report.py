@@ -9,6 +9,9 @@ from tierwise_server.calibration.validate import Outcome, Validation
 from tierwise_server.catalog.calibration import NEUTRAL_DIAL, Calibration
 from tierwise_server.commands.calibration_rows import LabelledData
 
+SMALL_SHARE = 0.05
+"""Out-of-scope share of the labels below which it is worth a word."""
+
 DIGITS = 4
 """Decimals of the figures that are written down."""
 
@@ -29,24 +32,25 @@ def figures_of(validation: Validation) -> dict[str, float]:
 
 
 def report_lines(
-    calibration: Calibration, fitted: Fit, validation: Validation, data: LabelledData
+    calibration: Calibration,
+    fitted: Fit,
+    validation: Validation,
+    data: LabelledData,
+    *,
+    share_stated: bool,
 ) -> Iterator[str]:
-    """Yields what was fitted, and what it reaches on prompts that it was not fitted to."""
+    """Yields what was fitted, and what it reaches on prompts that it was not fitted to.
+
+    Args:
+        calibration: What is served.
+        fitted: The fit behind it.
+        validation: Its figures.
+        data: The labelled prompts.
+        share_stated: Whether the out-of-scope share of real prompts was stated.
+    """
     yield f"objective: {calibration.objective}"
-    subject = calibration.subject
-    yield f"{len(data.rows)} labelled prompts from {data.asked.source}, for the {subject}"
-    if data.left_out_count:
-        yield f"{data.left_out_count} more stand among the utterances, and are left out"
-    if data.asked.untold_count:
-        yield f"{data.asked.untold_count} more don't tell which tier they need, and are left out"
-    if fitted.threshold is not None:
-        one = fitted.threshold
-        yield f"threshold {one.value:.4f} (90 % interval {one.low:.4f} to {one.high:.4f})"
-    for kind, own in (("tier", fitted.tier_thresholds), ("task", fitted.task_thresholds)):
-        for name, value in own.items():
-            yield f"  {kind} {name:<22}{value:.4f}"
-    if fitted.dial != NEUTRAL_DIAL:
-        yield f"dial rests at {fitted.dial:.2f} instead of {NEUTRAL_DIAL}"
+    yield from _data_lines(calibration, data, share_stated=share_stated)
+    yield from _fit_lines(fitted)
     yield "cross-validated                before     after"
     yield from _comparison(validation.before, validation.after)
     if validation.calibration_error is not None:
@@ -59,6 +63,34 @@ def report_lines(
         )
     for precision, coverage in validation.coverage_at.items():
         yield f"share that can be decided with {precision:.0%} right   {coverage:.3f}"
+
+
+def _data_lines(
+    calibration: Calibration, data: LabelledData, *, share_stated: bool
+) -> Iterator[str]:
+    subject = calibration.subject
+    yield f"{len(data.rows)} labelled prompts from {data.asked.source}, for the {subject}"
+    if data.left_out_count:
+        yield f"{data.left_out_count} more stand among the utterances, and are left out"
+    if data.asked.untold_count:
+        yield f"{data.asked.untold_count} more don't tell which tier they need, and are left out"
+    outside = sum(not row.label.in_scope for row in data.rows) / len(data.rows)
+    if not share_stated and outside < SMALL_SHARE:
+        yield (
+            f"only {outside:.1%} of them are out of scope: where real prompts are more often,"
+            " confidences come out too high; state --out-of-scope-share"
+        )
+
+
+def _fit_lines(fitted: Fit) -> Iterator[str]:
+    if fitted.threshold is not None:
+        one = fitted.threshold
+        yield f"threshold {one.value:.4f} (90 % interval {one.low:.4f} to {one.high:.4f})"
+    for kind, own in (("tier", fitted.tier_thresholds), ("task", fitted.task_thresholds)):
+        for name, value in own.items():
+            yield f"  {kind} {name:<22}{value:.4f}"
+    if fitted.dial != NEUTRAL_DIAL:
+        yield f"dial rests at {fitted.dial:.2f} instead of {NEUTRAL_DIAL}"
 
 
 def _comparison(before: Outcome, after: Outcome) -> Iterator[str]:

@@ -31,7 +31,7 @@ def catalog_message(name: str, snapshot: Snapshot) -> catalog_service_pb2.Catalo
         scorer_id=snapshot.scorer.scorer_id,
         tier_ids=[tier.id for tier in catalog.tiers],
         default_tier_id=catalog.default_tier,
-        score_threshold=catalog.threshold,
+        score_threshold=catalog.base_threshold,
         tie_margin=catalog.margin,
         task_count=len(catalog.tasks),
         utterance_count=len(catalog.utterances),
