@@ -33,7 +33,15 @@ PROGRAMS = (
     "flips",
     "surface_cues",
 )
-ON_DATA = ("intents", "calibration", "token_estimates", "wire", "ledger_costs", "bench_choices")
+ON_DATA = (
+    "intents",
+    "calibration",
+    "learned",
+    "token_estimates",
+    "wire",
+    "ledger_costs",
+    "bench_choices",
+)
 """Those that measure on public data."""
 
 TIMEOUT_S = 1800
@@ -73,6 +81,7 @@ def on_data(folder: Path) -> dict[str, list[str]]:
     return {
         "intents": [str(folder), str(encoder), "--cache", str(vectors)],
         "calibration": [str(folder), str(encoder)],
+        "learned": [str(folder), str(encoder), "--cache", str(vectors)],
         "token_estimates": [str(folder / "wire")],
         "wire": [str(folder / "wire")],
         "ledger_costs": [str(folder / "wire")],

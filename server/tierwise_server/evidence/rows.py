@@ -40,7 +40,7 @@ MAX_FAULTS: Final = 100
 """Most faults that one reading of a file returns; a file of another kind gives one a line."""
 
 _EMBEDDING_DIGITS: Final = 6
-_KEYS: Final = (
+KEYS: Final = (
     "prompt",
     "embedding",
     "encoder",
@@ -232,8 +232,8 @@ class _RowReading:
 
     def of_object(self, found: Mapping[str, object]) -> EvidenceRow | None:
         for key in found:
-            if key not in _KEYS:
-                self._add(_shown(key), f"there is no such key; known: {', '.join(_KEYS)}")
+            if key not in KEYS:
+                self._add(_shown(key), f"there is no such key; known: {', '.join(KEYS)}")
         prompt = self._text(found, "prompt", most=MAX_PROMPT_LENGTH)
         embedding = self._embedding(found)
         encoder = self._text(found, "encoder", most=MAX_NAME_LENGTH)
