@@ -58,17 +58,33 @@ def load_parts(settings: Settings) -> Parts:
 def load_encoder(settings: Settings) -> OnnxEncoder:
     """Loads the encoder and checks that it embeds as it did when it was built.
 
+    The one in the cache folder is built where it is missing, and anew where it is not whole; one
+    that the operator names is only loaded.
+
     Raises:
-        ServeError: It is missing and cannot be built, or is not whole.
+        ServeError: It is missing or not whole, and cannot be built.
     """
     folder = settings.encoder_path
     if not folder.exists() and not settings.encoder:
         _build_encoder(folder)
     try:
-        encoder = OnnxEncoder.load(folder)
-        encoder.verify_samples()
+        return _checked_encoder(folder)
+    except EncoderError as error:
+        if settings.encoder or not _can_build():
+            raise ServeError(str(error)) from error
+        logger.error(  # noqa: TRY400 - the reason says it all
+            "the built encoder is not whole and is built anew", extra={"reason": str(error)}
+        )
+    _build_encoder(folder)
+    try:
+        return _checked_encoder(folder)
     except EncoderError as error:
         raise ServeError(str(error)) from error
+
+
+def _checked_encoder(folder: Path) -> OnnxEncoder:
+    encoder = OnnxEncoder.load(folder)
+    encoder.verify_samples()
     return encoder
 
 
@@ -108,9 +124,13 @@ def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settin
     return live
 
 
+def _can_build() -> bool:
+    return importlib.util.find_spec("sentence_transformers") is not None
+
+
 def _build_encoder(folder: Path) -> None:
     """Builds the default encoder in a child process, so that this one never imports torch."""
-    if importlib.util.find_spec("sentence_transformers") is None:
+    if not _can_build():
         raise ServeError(
             f"no encoder at {folder}: install the extra (`pip install 'tierwise[encoder]'`) and run"
             " `tierwise encoder build`, or copy a built one there"

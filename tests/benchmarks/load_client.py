@@ -96,7 +96,8 @@ class Load:
             answer = await call(request, timeout=self._arguments.deadline)
         except grpc.aio.AioRpcError as error:
             seen.codes[error.code().name] += 1
-            seen.refused_seconds.append(time.perf_counter() - due)
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                seen.refused_seconds.append(time.perf_counter() - due)
             if not self._arguments.rate:
                 await asyncio.sleep(0.01)
             return

@@ -184,11 +184,11 @@ async def measure(
     async with grpc.aio.insecure_channel(target) as channel:
         callers = [
             *(
-                asyncio.create_task(_single_caller(channel, endless, traffic))
+                asyncio.create_task(single_caller(channel, endless, traffic))
                 for _ in range(SINGLE_CALLERS)
             ),
             *(
-                asyncio.create_task(_batch_caller(channel, endless, traffic))
+                asyncio.create_task(batch_caller(channel, endless, traffic))
                 for _ in range(BATCH_CALLERS)
             ),
         ]
@@ -233,9 +233,10 @@ async def _edit(
     return list(traffic.revisions.values())[known] - edited
 
 
-async def _single_caller(
+async def single_caller(
     channel: grpc.aio.Channel, prompts: Iterator[str], traffic: Traffic
 ) -> None:
+    """Routes one prompt after the other, until it is cancelled."""
     call = channel.unary_unary(
         ROUTE_PROMPT,
         request_serializer=routing_service_pb2.RoutePromptRequest.SerializeToString,
@@ -255,9 +256,8 @@ async def _single_caller(
         traffic.saw(response.decision.catalog_revision)
 
 
-async def _batch_caller(
-    channel: grpc.aio.Channel, prompts: Iterator[str], traffic: Traffic
-) -> None:
+async def batch_caller(channel: grpc.aio.Channel, prompts: Iterator[str], traffic: Traffic) -> None:
+    """Routes one batch after the other, until it is cancelled."""
     call = channel.unary_unary(
         BATCH_ROUTE_PROMPTS,
         request_serializer=routing_service_pb2.BatchRoutePromptsRequest.SerializeToString,

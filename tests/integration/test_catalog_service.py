@@ -8,6 +8,7 @@ import grpc
 import pytest
 from tests.conftest import (
     CALL_TIMEOUT_S,
+    LIKE,
     UTTERANCES,
     CatalogFolder,
     Serve,
@@ -183,3 +184,21 @@ async def test_an_unknown_catalog_is_not_found(
     assert (answer.code, answer.reason) == (grpc.StatusCode.NOT_FOUND, "CATALOG_NOT_FOUND")
     assert answer.metadata == {"field": "catalog", "catalog": "nope"}
     assert "default, plain" in answer.message
+
+
+async def test_status_tells_how_many_decisions_compared_nothing(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog) as served:
+        await served.route(LIKE["budget"])
+        await served.route(LIKE["budget"])
+        await served.route(LIKE["budget"], rules_only=True)
+        await served.route("¿Cuánto cuesta un billete a Madrid y a qué hora sale el último tren?")
+        status = await served.catalogs.GetCatalogStatus(
+            GetCatalogStatusRequest(), timeout=CALL_TIMEOUT_S
+        )
+        assert (status.decision_count, status.decision_without_index_count) == (4, 2)
+        value = served.server.telemetry.registry.get_sample_value(
+            "tierwise_decisions_without_index_total", {"catalog": "default", "kind": "DEFAULT"}
+        )
+        assert value == 2

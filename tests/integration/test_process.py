@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +279,95 @@ def test_calls_are_taken_for_the_drain_delay_after_health_says_no(
         # Whoever is in a hurry asks again.
         running.process.terminate()
         assert running.process.wait(timeout=EXIT_S) == 0
+
+
+def test_a_damaged_encoder_in_the_cache_is_built_anew(
+    start_serve: StartServe, catalog: CatalogFolder, tmp_path: Path, encoder_dir: Path
+) -> None:
+    damaged = Path(shutil.copytree(encoder_dir, tmp_path / "cache" / "encoder"))
+    with (damaged / "model.onnx").open("r+b") as model:
+        model.seek(1_000)
+        model.write(b"damage")
+    running = start_serve(
+        "--catalog", str(catalog.path), "--encoder", "", "--cache-dir", str(tmp_path / "cache")
+    )
+    with grpc.insecure_channel(f"127.0.0.1:{running.port()}") as channel:
+        request = RoutePromptRequest(input=RoutingInput(prompt=LIKE["budget"]))
+        decision = RoutingServiceStub(channel).RoutePrompt(request, timeout=CALL_TIMEOUT_S).decision
+        assert decision.tier_id == "budget"
+    (said,) = [json.loads(line) for line in running.log_text().splitlines() if "built anew" in line]
+    assert "model.onnx" in said["reason"]
+    assert said["level"].lower() == "error"
+
+
+def test_a_damaged_store_of_vectors_is_made_anew(
+    start_serve: StartServe, catalog: CatalogFolder, tmp_path: Path
+) -> None:
+    cache = ("--cache-dir", str(tmp_path / "cache"))
+    first = start_serve("--catalog", str(catalog.path), *cache)
+    first.port()
+    first.end()
+    (store,) = [
+        one for one in (tmp_path / "cache").rglob("*.vectors") if one.parent.name == "default"
+    ]
+    whole = store.read_bytes()
+    store.write_bytes(whole[:-100] + bytes(100))
+
+    second = start_serve("--catalog", str(catalog.path), *cache)
+    with grpc.insecure_channel(f"127.0.0.1:{second.port()}") as channel:
+        request = RoutePromptRequest(input=RoutingInput(prompt=LIKE["budget"]))
+        decision = RoutingServiceStub(channel).RoutePrompt(request, timeout=CALL_TIMEOUT_S).decision
+        assert decision.tier_id == "budget"
+    assert "checksum" in second.log_text()
+    assert store.read_bytes() == whole
+
+
+def test_a_full_disk_stops_neither_routing_nor_reloading_and_is_told(
+    start_serve: StartServe, catalog: CatalogFolder, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger.sqlite3"
+    running = start_serve(
+        "--catalog", str(catalog.path), "--ledger", f"sqlite:///{ledger}",
+        "--cache-dir", str(tmp_path / "cache"),
+    )  # fmt: skip
+    with grpc.insecure_channel(f"127.0.0.1:{running.port()}") as channel:
+        stub, health = RoutingServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+
+        def route(prompt: str) -> str:
+            request = RoutePromptRequest(input=RoutingInput(prompt=prompt))
+            tier: str = stub.RoutePrompt(request, timeout=CALL_TIMEOUT_S).decision.tier_id
+            return tier
+
+        def ledger_is(status: int) -> bool:
+            request = health_pb2.HealthCheckRequest(service="tierwise.ledger")
+            return bool(health.Check(request, timeout=CALL_TIMEOUT_S).status == status)
+
+        def wait_for(holds: Callable[[], bool], what: str) -> None:
+            end = time.monotonic() + 60
+            while not holds():
+                assert time.monotonic() < end, f"{what}: {running.log_text()[-2000:]}"
+                threading.Event().wait(0.05)
+
+        wait_for(lambda: ledger_is(health_pb2.HealthCheckResponse.SERVING), "the ledger")
+        # From now on no file takes another byte, as on a full disk.
+        _, hard = resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (1, hard))
+        assert route(LIKE["budget"]) == "budget"
+        wait_for(lambda: ledger_is(health_pb2.HealthCheckResponse.NOT_SERVING), "the trouble")
+        prompt = "compose a haiku about autumn rain"
+        assert route(prompt) == "mid"
+        poetry = f"  poetry:\n    description: d\n    utterances: [{prompt}]\n"
+        catalog.write("tiers/premium.yaml", catalog.read("tiers/premium.yaml") + poetry)
+        wait_for(lambda: route(prompt) == "premium", "the edit")
+        overall = health.Check(health_pb2.HealthCheckRequest(), timeout=CALL_TIMEOUT_S)
+        assert overall.status == health_pb2.HealthCheckResponse.SERVING
+
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        wait_for(lambda: ledger_is(health_pb2.HealthCheckResponse.SERVING), "the ledger again")
+
+        def are_kept() -> bool:
+            with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as rows:
+                (count,) = rows.execute("SELECT count(*) FROM decisions").fetchone()
+                return bool(count >= 3)
+
+        wait_for(are_kept, "what was decided meanwhile")

@@ -299,6 +299,89 @@ async def test_the_time_of_the_last_look_moves_while_files_are_faulty(
         await eventually(was_looked_at_again)
 
 
+async def test_a_half_written_file_is_not_served(serve: Serve, catalog: CatalogFolder) -> None:
+    async with serve(catalog, reload_interval_s=NEVER_S) as served:
+        before = (await status_of(served)).revision
+        whole = catalog.read("tiers/premium.yaml")
+        add_poetry(catalog)
+        after = catalog.read("tiers/premium.yaml")
+        catalog.write("tiers/premium.yaml", whole)
+        path = catalog.path / "tiers" / "premium.yaml"
+        with path.open("w", encoding="utf-8") as file:
+            file.write(after[: len(after) // 2] + '"')
+            file.flush()
+            await eventually(is_in_state(served, FAULTY))
+            assert (await status_of(served)).revision == before
+            assert await tier_of(served, LIKE["premium"]) == "premium"
+            file.seek(0)
+            file.truncate()
+            file.write(after)
+        await eventually(goes_to(served, "premium"))
+        assert (await status_of(served)).state == CURRENT
+
+
+async def test_a_file_that_vanishes_keeps_its_tier_in_service(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog, reload_interval_s=NEVER_S) as served:
+        before = (await status_of(served)).revision
+        whole = catalog.read("tiers/budget.yaml")
+        (catalog.path / "tiers" / "budget.yaml").unlink()
+        await eventually(is_in_state(served, FAULTY))
+        assert (await status_of(served)).revision == before
+        assert await tier_of(served, LIKE["budget"]) == "budget"
+        catalog.write("tiers/budget.yaml", whole)
+        await eventually(is_in_state(served, CURRENT))
+        assert (await status_of(served)).revision == before
+
+
+async def test_a_storm_of_edits_ends_with_the_last_good_one_and_fails_no_call(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog, reload_interval_s=NEVER_S) as served:
+        ending = asyncio.Event()
+        batches = 0
+
+        async def call_on() -> None:
+            nonlocal batches
+            while not ending.is_set():
+                inputs = [RoutingInput(prompt=text) for text in LIKE.values()]
+                answer = await served.routing.BatchRoutePrompts(
+                    BatchRoutePromptsRequest(inputs=inputs), timeout=CALL_TIMEOUT_S
+                )
+                assert len({one.catalog_revision for one in answer.decisions}) == 1
+                batches += 1
+
+        caller = asyncio.create_task(call_on())
+        whole = catalog.read("tiers/premium.yaml")
+        text = ""
+        for number in range(60):
+            if number % 10 == 5:
+                catalog.write("tiers/premium.yaml", whole + "  broken: [\n")
+            else:
+                text = f"compose haiku number {number} about autumn rain"
+                task = f"  storm:\n    description: d\n    utterances: [{text}]\n"
+                catalog.write("tiers/premium.yaml", whole + task)
+            if number % 20 == 19:
+                await eventually(is_nearest(served, text), within_s=30)
+            else:
+                await asyncio.sleep(0)  # the callers and the watch go on
+        ending.set()
+        await caller
+        assert batches
+        assert (await status_of(served)).state == CURRENT
+
+
+def is_nearest(served: Served, text: str) -> Callable[[], Any]:
+    """Returns whether an utterance is served: itself is then nearest to it."""
+
+    async def holds() -> bool:
+        decision = await served.route(text, keep_nothing=True)
+        return decision.task_id == "storm" and decision.similarity > 0.9999
+
+    return holds
+
+
 async def test_reloading_faulty_files_lists_the_faults(
     serve: Serve, catalog: CatalogFolder
 ) -> None:

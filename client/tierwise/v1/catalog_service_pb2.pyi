@@ -359,6 +359,8 @@ class GetCatalogStatusResponse(_message.Message):
     CALIBRATION_STATE_FIELD_NUMBER: _builtins.int
     CALIBRATION_ID_FIELD_NUMBER: _builtins.int
     STALE_CALIBRATION_PARTS_FIELD_NUMBER: _builtins.int
+    DECISION_COUNT_FIELD_NUMBER: _builtins.int
+    DECISION_WITHOUT_INDEX_COUNT_FIELD_NUMBER: _builtins.int
     state: Global___CatalogState.ValueType
     """How the catalog in service stands to the files."""
     revision: _builtins.str
@@ -367,6 +369,12 @@ class GetCatalogStatusResponse(_message.Message):
     """Whether the catalog in service is what its calibration was fitted on."""
     calibration_id: _builtins.str
     """Identifier of the calibration in service. Empty when there is none."""
+    decision_count: _builtins.int
+    """Number of decisions by this catalog since the server started."""
+    decision_without_index_count: _builtins.int
+    """Number of those decisions that no utterance was compared for: pins, rules,
+    `rules_only`, and languages that the encoder does not know.
+    """
     @_builtins.property
     def load_time(self) -> _timestamp_pb2.Timestamp:
         """When that revision went into service."""
@@ -404,10 +412,12 @@ class GetCatalogStatusResponse(_message.Message):
         calibration_state: Global___CalibrationState.ValueType = ...,
         calibration_id: _builtins.str = ...,
         stale_calibration_parts: _abc.Iterable[_builtins.str] | None = ...,
+        decision_count: _builtins.int = ...,
+        decision_without_index_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "evidence", b"evidence", "load_time", b"load_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration_id", b"calibration_id", "calibration_state", b"calibration_state", "check_time", b"check_time", "evidence", b"evidence", "faults", b"faults", "load_time", b"load_time", "revision", b"revision", "stale_calibration_parts", b"stale_calibration_parts", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration_id", b"calibration_id", "calibration_state", b"calibration_state", "check_time", b"check_time", "decision_count", b"decision_count", "decision_without_index_count", b"decision_without_index_count", "evidence", b"evidence", "faults", b"faults", "load_time", b"load_time", "revision", b"revision", "stale_calibration_parts", b"stale_calibration_parts", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 SHORT_LANE_S: Final = 1.0
 """How long after a short text the lane for such is kept free of other callers' long ones."""
 
+CAUTION: Final = 2.0
+"""What the estimated wait is multiplied by before a job is admitted. A queue that may be as long as
+the deadline is so under any lasting overload, and then half of what was admitted is late; at half
+that length it keeps the lanes just as busy."""
+
 _WEIGHT: Final = 0.1
+_MAX_WAIT_FACTOR: Final = 4.0
 _LEAST_WAIT_S: Final = 0.002
 """Waits up to this say nothing of how good the estimates are."""
 
@@ -194,6 +200,7 @@ class EncodingLanes:
         except asyncio.CancelledError:
             with self._lock, contextlib.suppress(ValueError):
                 self._queue.remove(job)
+                self._note_wait(job, time.monotonic() - job.called_at, has_ended=False)
             raise
         self._loop_lag_s += _WEIGHT * (time.monotonic() - job.done_at - self._loop_lag_s)
         return encoding
@@ -258,7 +265,7 @@ class EncodingLanes:
 
     def _check(self, deadline: float, wait_s: float, cost_s: float) -> None:
         # The loop's lag twice: before an answer is on its way, others have their turn.
-        needed_s = wait_s * self._wait_factor + cost_s + 2 * self._loop_lag_s
+        needed_s = CAUTION * wait_s * self._wait_factor + cost_s + 2 * self._loop_lag_s
         late_s = time.monotonic() + needed_s - deadline
         if late_s > 0.0:
             raise TooLateError(retry_after_s=late_s, queue_limit=self._queue_limit)
@@ -361,6 +368,11 @@ class EncodingLanes:
             self._running_s = self._running_s - job.cost_s if self._busy else 0.0
             if isinstance(outcome, Encoding):
                 self._times.note(job.length, outcome.encode_s)
-                if job.expected_wait_s > _LEAST_WAIT_S:
-                    factor = min(4.0, outcome.queue_s / job.expected_wait_s)
-                    self._wait_factor += _WEIGHT * (factor - self._wait_factor)
+                self._note_wait(job, outcome.queue_s, has_ended=True)
+
+    def _note_wait(self, job: _Job, seconds: float, *, has_ended: bool) -> None:
+        """Takes into account how good an estimate was, also of who gave up before its turn."""
+        if job.expected_wait_s > _LEAST_WAIT_S:
+            factor = min(_MAX_WAIT_FACTOR, seconds / job.expected_wait_s)
+            if has_ended or factor > self._wait_factor:
+                self._wait_factor += _WEIGHT * (factor - self._wait_factor)

@@ -176,7 +176,7 @@ class RoutingServer:
             on_accepted=self._feedback.outcomes_accepted,
             keep_prompts=settings.keep_prompts,
         )
-        catalog = CatalogServicer(self._slot, admin=settings.serves_admin)
+        catalog = CatalogServicer(self._slot, self.telemetry, admin=settings.serves_admin)
         tracing, access, in_flight = self._open_tracing(), self._open_access(), InFlight()
         server.add_generic_rpc_handlers(
             tuple(

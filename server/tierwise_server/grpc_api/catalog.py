@@ -45,8 +45,10 @@ def catalog_message(name: str, snapshot: Snapshot) -> catalog_service_pb2.Catalo
     return message
 
 
-def status_message(live: LiveCatalog) -> catalog_service_pb2.GetCatalogStatusResponse:
-    """Returns how a catalog stands to its files."""
+def status_message(
+    live: LiveCatalog, decisions: int, without_index: int
+) -> catalog_service_pb2.GetCatalogStatusResponse:
+    """Returns how a catalog stands to its files, and how much its index is used."""
     status, snapshot = live.status, live.snapshot
     calibration = snapshot.catalog.calibration
     message = catalog_service_pb2.GetCatalogStatusResponse(
@@ -54,6 +56,8 @@ def status_message(live: LiveCatalog) -> catalog_service_pb2.GetCatalogStatusRes
         if status.faults
         else catalog_service_pb2.CATALOG_STATE_CURRENT,
         revision=snapshot.revision,
+        decision_count=decisions,
+        decision_without_index_count=without_index,
         faults=[
             catalog_service_pb2.CatalogFault(
                 source_file=fault.file,

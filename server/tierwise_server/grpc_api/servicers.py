@@ -159,8 +159,9 @@ class RoutingServicer:
 class CatalogServicer:
     """`tierwise.v1.CatalogService`."""
 
-    def __init__(self, slot: RouterSlot, *, admin: bool) -> None:
+    def __init__(self, slot: RouterSlot, telemetry: Telemetry, *, admin: bool) -> None:
         self._slot = slot
+        self._telemetry = telemetry
         self._admin = admin
 
     async def GetCatalog(
@@ -180,7 +181,8 @@ class CatalogServicer:
         context: CallContext,
     ) -> catalog_service_pb2.GetCatalogStatusResponse:
         """Returns how the catalog stands to its files."""
-        return messages.status_message(self._slot.router.live(request.catalog))
+        live = self._slot.router.live(request.catalog)
+        return messages.status_message(live, *self._telemetry.index_use(live.name))
 
     async def ListTiers(
         self,

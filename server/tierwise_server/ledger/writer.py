@@ -113,11 +113,14 @@ class LedgerWriter:
         retention_days: int,
         on_status: StatusListener,
         on_answers: Callable[[Sequence[Answer]], None],
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._url = url
         self._waiting = waiting
         self._observer = observer
         self._retention_days = retention_days
+        self._now_ms = now_ms
+        self._start_ms, self._start_s = now_ms(), time.monotonic()
         self._on_status = on_status
         self._on_answers = on_answers
         self._prices = PriceBook()
@@ -316,7 +319,9 @@ class LedgerWriter:
         now = time.monotonic()
         if not self._retention_days or now < self._next_deletion:
             return False
-        before_ms = time.time_ns() // 1_000_000 - self._retention_days * _DAY_MS
+        # A clock that is set forward by mistake must not delete what is not old.
+        passed_ms = self._start_ms + int((now - self._start_s) * 1000)
+        before_ms = min(self._now_ms(), passed_ms) - self._retention_days * _DAY_MS
         if store.delete_before(before_ms, DELETE_BATCH) == DELETE_BATCH:
             return True
         self._next_deletion = now + DELETE_EVERY_S

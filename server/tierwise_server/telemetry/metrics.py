@@ -61,6 +61,11 @@ class Metrics:
             "Decisions by tier, what decided, and model; explanations are not counted.",
             *("catalog", "tier", "kind", "model"),
         )
+        self.without_index = self._tally(
+            "decisions_without_index",
+            "Decisions, of those above, that no utterance was compared for, by what decided.",
+            *("catalog", "kind"),
+        )
         self.task_decisions = self._tally(
             "task_decisions",
             "Decisions by task; without one where none was chosen or nothing may be kept.",

@@ -25,6 +25,7 @@ class _Decided(NamedTuple):
     """Where decisions of one kind are counted."""
 
     decisions: Cell
+    without_index: Cell
     tasks: Cell
     scores: Buckets
     similarities: Buckets
@@ -78,6 +79,7 @@ class Telemetry:
         cells.tasks.count += 1
         self._total_s.observe(timings.total_s)
         if routed.leads is None:
+            cells.without_index.count += 1
             return
         self._scoring_s.observe(timings.scoring_s)
         if timings.vector_cached:
@@ -108,11 +110,18 @@ class Telemetry:
             metrics = self.metrics
             cells = self._decided[key] = _Decided(
                 decisions=metrics.decisions.cell(catalog, tier, verdict.kind.name, model),
+                without_index=metrics.without_index.cell(catalog, verdict.kind.name),
                 tasks=metrics.task_decisions.cell(catalog, tier, task),
                 scores=metrics.scores.cell(catalog),
                 similarities=metrics.similarities.cell(catalog),
             )
         return cells
+
+    def index_use(self, catalog: str) -> tuple[int, int]:
+        """Returns how many decisions there were since the start, and how many without the index."""
+        mine = [cells for key, cells in self._decided.items() if key[0] == catalog]
+        without = {id(cells.without_index): cells.without_index.count for cells in mine}
+        return int(sum(cells.decisions.count for cells in mine)), int(sum(without.values()))
 
     def outcomes_taken(self, results: Iterable[str]) -> None:
         """Counts reported outcomes by what became of them."""

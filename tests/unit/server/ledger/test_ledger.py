@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import resource
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -293,6 +294,29 @@ async def test_an_entry_that_the_database_refuses_holds_up_no_other(url: str) ->
         await eventually(lambda: _true(counts.decisions == 2), what="writing")
         assert counts.dropped == 1
         assert ledger.problem == ""
+
+
+DAY_MS = 86_400_000
+
+
+async def test_a_clock_that_jumps_ahead_deletes_nothing_that_is_not_old(url: str) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    counts = Counts()
+    async with running(url, counts, retention_days=1) as ledger:
+        writer = ledger._writer
+        ledger.record_decision(decision(1, time_ms=now_ms))
+        ledger.record_decision(decision(2, time_ms=now_ms - 3 * DAY_MS))
+        await eventually(lambda: _true(counts.decisions == 2), what="writing")
+        writer._now_ms = lambda: now_ms + 400 * DAY_MS
+        writer._next_deletion = 0.0
+        writer.wake()
+
+        async def has_deleted() -> bool:
+            return writer._next_deletion > 0.0
+
+        await eventually(has_deleted, what="a look for old decisions")
+    with LedgerReader(url) as reader:
+        assert reader.decision_count() == 1
 
 
 async def _true(value: bool) -> bool:
