@@ -361,7 +361,7 @@ async def test_what_would_be_done_too_late_is_refused_without_being_encoded(
     with pytest.raises(TooLateError) as caught:
         await lane.encode("hurry", time.monotonic() + 1.0)
 
-    assert 0 < caught.value.retry_after_s < 1
+    assert 0 < caught.value.retry_after_s < 10
     patient = start(lane, "patient", time.monotonic() + 600)
     await turn_of_the_loop()
     gated.gate.set()
