@@ -82,6 +82,8 @@ def test_the_lead_of_a_tier_is_its_best_task_to_the_bit(
             best = max(own, key=scores.task_scores.tolist().__getitem__)
             expected = (best, scores.task_scores[best], scores.task_similarities[best])
             assert (lead.task, lead.score, lead.similarity) == expected
+            others = [float(scores.task_scores[task]) for task in own if task != best]
+            assert lead.next_score == max(others, default=-np.inf)
         else:
             assert (lead.score, lead.similarity) == (-np.inf, -np.inf)
 
