@@ -20,6 +20,7 @@ from tierwise.declared_types import check_types
 from tierwise.errors import ConfigurationError, InvalidRequestError
 from tierwise.execution.breaker import Breakers
 from tierwise.execution.escalations import EscalationGuard
+from tierwise.execution.outage import Outage
 from tierwise.execution.routerless import Routerless
 from tierwise.execution.session import Session
 from tierwise.messages import ChatRequest, Message, user
@@ -101,7 +102,8 @@ class ClientCore:
             providers=ProviderRegistry(providers),
             breakers=Breakers(clock),
             guard=EscalationGuard(settings.budget, clock),
-            routerless=Routerless(settings.routerless, settings.hooks, clock),
+            routerless=Routerless(settings.routerless),
+            outage=Outage(settings.hooks, clock),
             report=self.reporter.report if settings.report_outcomes else _no_report,
             clock=clock,
             draw=random.random,
@@ -120,7 +122,7 @@ class ClientCore:
         """What this client has been through in this process."""
         return ClientStatus(
             reporting=self.reporter.status,
-            routerless_decisions=self.session.routerless.total,
+            routerless_decisions=self.session.outage.total,
         )
 
     def request(self, prompt: Prompt) -> ChatRequest:

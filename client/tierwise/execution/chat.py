@@ -11,7 +11,7 @@ from tierwise.errors import ConfigurationError, InvalidRequestError, RouterError
 from tierwise.execution.chooser import Asked
 from tierwise.execution.effects import Script, ask_router
 from tierwise.execution.limits import input_tokens
-from tierwise.execution.routerless import routerless_cause
+from tierwise.execution.outage import routerless_cause
 from tierwise.execution.run import PlanRun
 from tierwise.execution.session import Session
 from tierwise.hooks import OutcomeEvent, notify
@@ -39,14 +39,15 @@ def decide(
             nothing is known to call.
     """
     check_request(request)
-    routerless, asked_s, error = session.routerless, 0.0, None
-    if routerless.should_ask():
+    routerless, outage = session.routerless, session.outage
+    asked_s, error = 0.0, None
+    if outage.should_ask():
         asked_s = timeout_s if routerless.is_prepared else max(timeout_s, COLD_TIMEOUT_S)
         answer = yield from _asked(session, request, options, asked_s)
         if isinstance(answer, Decision):
             return answer
         error = answer
-    own = routerless.decide(request, options)
+    own = routerless.decide(request, options, outage.cause)
     if own is None and asked_s < COLD_TIMEOUT_S:
         # There is nothing to go by for such a request, so the router is worth waiting for.
         answer = yield from _asked(session, request, options, COLD_TIMEOUT_S)
@@ -59,6 +60,7 @@ def decide(
             " the request's limits; name models with"
             " ClientSettings(routerless=RouterlessDefaults(models=...))"
         ) from error
+    outage.decided_without()
     return own
 
 
@@ -81,10 +83,11 @@ def _asked(
         cause = routerless_cause(failure)
         if cause is None:
             raise _advised(failure, session, options) from failure.__cause__
-        session.routerless.failed(cause)
+        session.outage.failed(cause)
         return failure
     decision = decision_of(response.decision)
-    session.routerless.answered(options, decision)
+    session.outage.answered()
+    session.routerless.remember(options, decision)
     return decision
 
 

@@ -1,19 +1,12 @@
-"""Deciding while no router answers: by the last plans seen, or by configured models.
-
-Says when that goes on for long, and keeps a router that does not answer from costing every chat
-its whole time limit.
-"""
+"""Deciding while no router answers: by the last plans seen, or by configured models."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
-
-import grpc
 
 from tierwise.answers import Usage
 from tierwise.decisions import (
@@ -26,44 +19,17 @@ from tierwise.decisions import (
     StepKind,
 )
 from tierwise.error_class import ErrorClass
-from tierwise.errors import RouterError
 from tierwise.execution.limits import input_tokens, violation
-from tierwise.hooks import Hooks, RouterOutageEvent, notify
 from tierwise.messages import ChatRequest
 from tierwise.money import usage_cost
 from tierwise.routing import RequiredQuality, RoutingOptions
 from tierwise.settings import RouterlessDefaults
-from tierwise.v1.error_reason_pb2 import ErrorReason
-
-_log = logging.getLogger(__name__)
-
-SAY_AFTER_S: Final = 60.0
-"""How long an outage goes on before it is said loudly, and between one such word and the next."""
-
-PATIENCE: Final = 3
-"""Failures in a row after which only one chat in `PROBE_EVERY_S` asks the router."""
-
-PROBE_EVERY_S: Final = 1.0
 
 _REMEMBERED: Final = 64
 """Most plans that are kept."""
 
 _ASSUMED_OUTPUT_TOKENS: Final = 500
 """Of an answer, where neither the caller nor the plan says: what the router assumes."""
-
-_CAUSES: Final = {
-    grpc.StatusCode.UNAVAILABLE: RouterlessCause.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED: RouterlessCause.TIMEOUT,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: RouterlessCause.OVERLOADED,
-    # A fault of the router's own, which is no reason for the caller's call to fail.
-    grpc.StatusCode.INTERNAL: RouterlessCause.UNAVAILABLE,
-    grpc.StatusCode.UNKNOWN: RouterlessCause.UNAVAILABLE,
-    grpc.StatusCode.DATA_LOSS: RouterlessCause.UNAVAILABLE,
-    grpc.StatusCode.CANCELLED: RouterlessCause.UNAVAILABLE,
-    # What gRPC makes of the 404 of a proxy that has no router behind it just now.
-    grpc.StatusCode.UNIMPLEMENTED: RouterlessCause.UNAVAILABLE,
-}
-"""Failures of the router that a chat goes on after. Others lie in the request or the set-up."""
 
 _STAND_IN_AFTER: Final = frozenset(
     {
@@ -74,14 +40,6 @@ _STAND_IN_AFTER: Final = frozenset(
         ErrorClass.CONNECTION,
     }
 )
-
-
-def routerless_cause(error: RouterError) -> RouterlessCause | None:
-    """Returns why a chat goes on without the router; None when the failure is the caller's."""
-    if error.reason == ErrorReason.ERROR_REASON_SPEND_LIMIT_REACHED:
-        # The router does answer: it refuses, and going round it would make the limit none.
-        return None
-    return _CAUSES.get(error.code)
 
 
 def _limits_of(options: RoutingOptions) -> tuple[object, ...]:
@@ -108,79 +66,42 @@ class _Seen:
 class Routerless:
     """Remembers plans, and decides by them while the router is away. Thread-safe."""
 
-    def __init__(
-        self, defaults: RouterlessDefaults, hooks: Hooks, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, defaults: RouterlessDefaults) -> None:
         self._defaults = defaults
-        self._hooks = hooks
-        self._clock = clock
         self._lock = threading.Lock()
         self._seen: dict[tuple[object, ...], _Seen] = {}
-        self._failures = 0
-        self._away_since: float | None = None
-        self._decided = 0
-        self._total = 0
-        self._asked_at = 0.0
-        self._said_at = 0.0
-        self._last_cause = RouterlessCause.UNAVAILABLE
-
-    @property
-    def total(self) -> int:
-        """Decisions that were made without the router since the client was made."""
-        return self._total
 
     @property
     def is_prepared(self) -> bool:
         """Whether there is anything to go by without the router: a plan, or configured models."""
         return bool(self._seen or self._defaults.models)
 
-    def should_ask(self) -> bool:
-        """Returns whether this chat should try the router."""
-        if self._failures < PATIENCE:
-            return True
-        with self._lock:
-            now = self._clock()
-            if now - self._asked_at < PROBE_EVERY_S:
-                return False
-            self._asked_at = now
-            return True
-
-    def answered(self, options: RoutingOptions, decision: Decision) -> None:
-        """Notes that the router answered, and remembers the plan for later."""
-        with self._lock:
-            self._failures = 0
-            self._away_since = None
-            self._decided = 0
-            if decision.plan is not None:
-                by_default = decision.kind is DecisionKind.DEFAULT
-                self._remember(options, _Seen(decision.tier_id, by_default, decision.plan))
-
-    def _remember(self, options: RoutingOptions, seen: _Seen) -> None:
+    def remember(self, options: RoutingOptions, decision: Decision) -> None:
         """Keeps the newest plan of each sort, so that a busy tier does not push out the others."""
-        model_id = seen.plan.steps[0].model.model_id
-        sort = (_limits_of(options), seen.tier_id, model_id, seen.by_default)
-        self._seen.pop(sort, None)
-        self._seen[sort] = seen
-        if len(self._seen) > _REMEMBERED:
-            del self._seen[next(iter(self._seen))]
-
-    def failed(self, cause: RouterlessCause) -> None:
-        """Notes that the router did not answer."""
+        if decision.plan is None:
+            return
+        by_default = decision.kind is DecisionKind.DEFAULT
+        sort = (_limits_of(options), decision.tier_id, decision.model_id, by_default)
         with self._lock:
-            now = self._clock()
-            self._failures += 1
-            self._asked_at = now
-            self._last_cause = cause
-            if self._away_since is None:
-                self._away_since = self._said_at = now
+            self._seen.pop(sort, None)
+            self._seen[sort] = _Seen(decision.tier_id, by_default, decision.plan)
+            if len(self._seen) > _REMEMBERED:
+                del self._seen[next(iter(self._seen))]
 
-    def decide(self, request: ChatRequest, options: RoutingOptions) -> Decision | None:
-        """Returns a decision without the router; None when nothing is known to call."""
+    def decide(
+        self, request: ChatRequest, options: RoutingOptions, cause: RouterlessCause
+    ) -> Decision | None:
+        """Returns a decision without the router; None when nothing is known to call.
+
+        Args:
+            request: What is to be answered.
+            options: The caller's limits and wishes.
+            cause: Why the router does not decide.
+        """
         for tier, candidate in self._candidates(options):
             needed = input_tokens(request, candidate, routed=False)
             plan = _estimated_for(candidate, request, options, needed)
             if not violation(plan.steps[0], request, options, needed):
-                self._count()
                 return Decision(
                     decision_id=uuid.uuid4().hex,
                     catalog=options.catalog,
@@ -190,7 +111,7 @@ class Routerless:
                     plan=plan,
                     estimated_cost_nano_usd=plan.steps[0].estimated_cost_nano_usd,
                     reason="No router answered; this is by an earlier plan or a configured model.",
-                    routerless_cause=self._last_cause,
+                    routerless_cause=cause,
                 )
         return None
 
@@ -212,24 +133,6 @@ class Routerless:
         models = tuple(one for one in self._defaults.models if _in_reach(one, options))
         for position, model in enumerate(models):
             yield model.tier_id or wanted or "default", _plan_of(models[position:])
-
-    def _count(self) -> None:
-        with self._lock:
-            now = self._clock()
-            self._decided += 1
-            self._total += 1
-            if self._away_since is None or now - self._said_at < SAY_AFTER_S:
-                return
-            self._said_at = now
-            event = RouterOutageEvent(
-                since_s=now - self._away_since, routerless_decisions=self._decided
-            )
-        _log.error(
-            "no router has answered for %.0f s; %d decisions were made without one",
-            event.since_s,
-            event.routerless_decisions,
-        )
-        notify(self._hooks.on_router_outage, event)
 
 
 def _in_reach(model: Model, options: RoutingOptions) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.execution.breaker import Breakers
 from tierwise.execution.escalations import EscalationGuard
+from tierwise.execution.outage import Outage
 from tierwise.execution.routerless import Routerless
 from tierwise.providers.registry import ProviderRegistry
 from tierwise.reporting.outcome import Outcome
@@ -27,6 +28,7 @@ class Session:
     breakers: Breakers
     guard: EscalationGuard
     routerless: Routerless
+    outage: Outage
     report: Callable[[Outcome], object]
     """Takes an outcome for delivery; returns at once and never raises."""
     clock: Callable[[], float]

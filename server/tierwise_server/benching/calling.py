@@ -23,6 +23,7 @@ from tierwise.execution.breaker import Breakers
 from tierwise.execution.chooser import Asked
 from tierwise.execution.effects import Script, Send, Sleep
 from tierwise.execution.escalations import EscalationGuard
+from tierwise.execution.outage import Outage
 from tierwise.execution.routerless import Routerless
 from tierwise.execution.run import PlanRun
 from tierwise.execution.session import Session
@@ -178,7 +179,8 @@ class Caller:
             # New for each call: a model that failed is to be tried again all the same.
             breakers=Breakers(clock),
             guard=EscalationGuard(Budget(), clock),
-            routerless=Routerless(RouterlessDefaults(), Hooks(), clock),
+            routerless=Routerless(RouterlessDefaults()),
+            outage=Outage(Hooks(), clock),
             report=lambda _: None,
             clock=clock,
             draw=self._draw,

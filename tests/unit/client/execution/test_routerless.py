@@ -39,7 +39,7 @@ from tierwise.error_class import ErrorClass
 from tierwise.errors import ChatError, ConfigurationError, RouterError
 from tierwise.execution.chat import COLD_TIMEOUT_S, decide
 from tierwise.execution.effects import AskRouter
-from tierwise.execution.routerless import PATIENCE, PROBE_EVERY_S, SAY_AFTER_S, routerless_cause
+from tierwise.execution.outage import PATIENCE, PROBE_EVERY_S, SAY_AFTER_S, routerless_cause
 from tierwise.messages import ChatRequest, user
 from tierwise.routing import RequiredQuality, RoutingOptions
 from tierwise.settings import ClientSettings, RouterlessDefaults
@@ -451,17 +451,17 @@ def test_after_three_failures_the_router_is_asked_at_most_once_a_second() -> Non
         world.chat()
     # 4 s pass by themselves, and each probe takes a quarter of a second.
     assert 3 <= world.asked_router <= 5
-    assert world.session.routerless.total == 50
+    assert world.session.outage.total == 50
 
 
 def test_while_one_chat_asks_the_others_do_not_wait_for_it() -> None:
     world = world_with(models=(CHEAP,))
-    routerless = world.session.routerless
+    outage = world.session.outage
     for _ in range(PATIENCE):
-        assert routerless.should_ask()
-        routerless.failed(RouterlessCause.TIMEOUT)
+        assert outage.should_ask()
+        outage.failed(RouterlessCause.TIMEOUT)
     world.now += PROBE_EVERY_S
-    assert [routerless.should_ask() for _ in range(3)] == [True, False, False]
+    assert [outage.should_ask() for _ in range(3)] == [True, False, False]
 
 
 def test_when_the_router_answers_again_it_is_asked_each_time() -> None:
@@ -475,7 +475,7 @@ def test_when_the_router_answers_again_it_is_asked_each_time() -> None:
     for _ in range(3):
         assert world.chat().model_id == "middle"
     assert world.asked_router == 3
-    assert world.session.routerless.total == 5
+    assert world.session.outage.total == 5
 
 
 def test_an_outage_is_said_after_a_minute_and_then_once_a_minute(
@@ -558,7 +558,7 @@ def test_only_decisions_that_were_made_are_counted() -> None:
     world = world_with()
     with pytest.raises(ConfigurationError):
         without_router(world)
-    assert world.session.routerless.total == 0
+    assert world.session.outage.total == 0
 
 
 def test_a_spend_limit_is_no_outage() -> None:

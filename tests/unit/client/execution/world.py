@@ -36,6 +36,7 @@ from tierwise.execution.effects import (
     Work,
 )
 from tierwise.execution.escalations import EscalationGuard
+from tierwise.execution.outage import Outage
 from tierwise.execution.routerless import Routerless
 from tierwise.execution.session import Session
 from tierwise.hooks import AttemptEvent, Hooks, OutcomeEvent, RouterOutageEvent
@@ -299,7 +300,8 @@ class World:
             providers=ProviderRegistry(self.providers),
             breakers=Breakers(self._clock),
             guard=EscalationGuard(self.settings.budget, self._clock),
-            routerless=Routerless(self.settings.routerless, self.settings.hooks, self._clock),
+            routerless=Routerless(self.settings.routerless),
+            outage=Outage(self.settings.hooks, self._clock),
             report=self.outcomes.append,
             clock=self._clock,
             draw=self.draw,
