@@ -126,7 +126,7 @@ def policies(
         ~(np.isnan(one.values[rows]).any(axis=0) | np.isnan(one.costs[rows]).any(axis=0))
         for one in scores
     ]
-    if not rows or not all(each.any() for each in common):
+    if len(rows) < 2 or not all(each.any() for each in common):  # noqa: PLR2004 - to compare
         return
     costs = {
         row: statistics.fmean(

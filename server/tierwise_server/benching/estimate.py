@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from tierwise_server.benching.calling import CallText
-from tierwise_server.benching.judging import JUDGE_OUTPUT_TOKENS, Order, orders, question
+from tierwise_server.benching.judging import orders
 from tierwise_server.benching.models import BenchModel
 from tierwise_server.benching.run_file import RunFile
-from tierwise_server.benching.running import BenchPlan, open_answers, open_judgements
-from tierwise_server.benching.samples import Sample
+from tierwise_server.benching.running import BenchPlan, judge_text, open_answers, open_judgements
 
 _LIKELY_OUTPUT_TOKENS: Final = 250
 """Of an answer without a reference to go by."""
@@ -41,24 +40,26 @@ def estimates(plan: BenchPlan, run: RunFile) -> tuple[Estimate, ...]:
         likely = _LIKELY_OUTPUT_TOKENS
         if sample.references:
             likely = max(map(len, sample.references)) // _CHARACTERS_PER_TOKEN + 10
-        measured.setdefault(model.id, []).append((plan.text(sample), likely))
+        measured.setdefault(model.id, []).append((plan.text(sample, model), likely))
     found = [
         _estimate(model, "measured", measured[model.id])
         for model in plan.models
         if model.id in measured
     ]
-    if plan.judge is not None and (asked := list(_judge_texts(plan, run))):
+    if plan.judge is not None and (asked := list(_judge_texts(plan, plan.judge, run))):
         found.append(_estimate(plan.judge, "judge", asked))
     return tuple(found)
 
 
-def _judge_texts(plan: BenchPlan, run: RunFile) -> Iterator[tuple[CallText, int]]:
+def _judge_texts(
+    plan: BenchPlan, judge: BenchModel, run: RunFile
+) -> Iterator[tuple[CallText, int]]:
     """Yields what the judge will be asked; for answers to come, of ones as long as the reference.
 
     Those that are there and wait for the baseline's answer are not counted until that is there too.
     """
     for sample, row, other, order in open_judgements(plan, run):
-        yield _judge_text(sample, row.text or "", other, order), _JUDGE_LIKELY_TOKENS
+        yield judge_text(judge, sample, row.text or "", other, order), _JUDGE_LIKELY_TOKENS
     for sample, model in open_answers(plan, run):
         own_baseline = not sample.references and model.id == plan.baseline
         if own_baseline or not plan.judged(sample):
@@ -66,12 +67,7 @@ def _judge_texts(plan: BenchPlan, run: RunFile) -> Iterator[tuple[CallText, int]
         stand_in = sample.references[0] if sample.references else "x" * 4 * _LIKELY_OUTPUT_TOKENS
         other = stand_in if sample.references or plan.baseline else None
         for order in orders(other):
-            yield _judge_text(sample, stand_in, other, order), _JUDGE_LIKELY_TOKENS
-
-
-def _judge_text(sample: Sample, answer: str, other: str | None, order: Order) -> CallText:
-    told, asked = question(sample, answer, other, order)
-    return CallText(system=told, prompt=asked, max_output_tokens=JUDGE_OUTPUT_TOKENS)
+            yield judge_text(judge, sample, stand_in, other, order), _JUDGE_LIKELY_TOKENS
 
 
 def _estimate(model: BenchModel, role: str, texts: list[tuple[CallText, int]]) -> Estimate:

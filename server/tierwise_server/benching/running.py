@@ -58,12 +58,13 @@ class BenchPlan:
     concurrency: int
     """Calls of one model at the same time."""
 
-    def text(self, sample: Sample) -> CallText:
+    def text(self, sample: Sample, model: BenchModel) -> CallText:
         """Returns what a model is asked."""
+        wanted = sample.max_output_tokens or self.max_output_tokens
         return CallText(
             system=sample.system,
             prompt=sample.prompt,
-            max_output_tokens=sample.max_output_tokens or self.max_output_tokens,
+            max_output_tokens=min(wanted, model.registered.max_output_tokens),
             temperature=self.temperature,
         )
 
@@ -101,6 +102,15 @@ def other_answer(
         return sample.references[0]
     baseline = answers.get((sample.id, plan.baseline))
     return baseline.text if baseline is not None and model != plan.baseline else None
+
+
+def judge_text(
+    judge: BenchModel, sample: Sample, answer: str, other: str | None, order: Order
+) -> CallText:
+    """Returns what the judge is asked of an answer."""
+    told, asked = question(sample, answer, other, order)
+    most = min(JUDGE_OUTPUT_TOKENS, judge.registered.max_output_tokens)
+    return CallText(system=told, prompt=asked, max_output_tokens=most)
 
 
 def in_turn(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -212,7 +222,9 @@ class _Runner:
 
     def _answering(self, sample: Sample, model: BenchModel) -> Callable[[], Awaitable[None]]:
         async def answer() -> None:
-            result = await self._call(model, self._plan.text(sample), f"{sample.id} {model.id}")
+            result = await self._call(
+                model, self._plan.text(sample, model), f"{sample.id} {model.id}"
+            )
             if result is None:
                 return
             row = AnswerRow(
@@ -244,8 +256,7 @@ class _Runner:
         order: Order,
     ) -> Callable[[], Awaitable[None]]:
         async def ask() -> None:
-            told, asked = question(sample, row.text or "", other, order)
-            text = CallText(system=told, prompt=asked, max_output_tokens=JUDGE_OUTPUT_TOKENS)
+            text = judge_text(judge, sample, row.text or "", other, order)
             call = f"{sample.id} {row.model} {order}"
             result = await self._call(judge, text, call)
             if result is None:
