@@ -6,10 +6,6 @@ only when asked, and only over the very files that it was made from.
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +21,12 @@ from tierwise_server.catalog.ids import TaskId
 from tierwise_server.catalog.loader import parse_catalog
 from tierwise_server.catalog.model import Catalog
 from tierwise_server.catalog.models_file import MODELS_FILE
+from tierwise_server.catalog.rewriting import (
+    EditedMeanwhileError,
+    Rewrite,
+    replace_contents,
+    unified_diff,
+)
 from tierwise_server.catalog.tier_files import TIER_FOLDER
 
 
@@ -41,14 +43,7 @@ class Proposal:
     def diff(self) -> str:
         """Returns the change of all files as a unified diff. Empty when nothing changes."""
         return "".join(
-            line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-            for name in self.after
-            for line in difflib.unified_diff(
-                self.before[name].decode().splitlines(keepends=True),
-                self.after[name].decode().splitlines(keepends=True),
-                f"a/{name}",
-                f"b/{name}",
-            )
+            unified_diff(self.before[name], after, name) for name, after in self.after.items()
         )
 
 
@@ -104,46 +99,18 @@ def apply(proposal: Proposal, folder: Path) -> None:
 
     Raises:
         BenchError: A file has changed since it was read, or can't be written. Nothing is changed
-            unless the disk itself fails between two files, which the message then says.
+            unless the disk itself fails between two files.
     """
-    # A link stays one: what it leads to is replaced.
-    folder = folder.resolve()
-    paths = {name: (folder / name).resolve() for name in proposal.after}
-    asides: dict[str, Path] = {}
-    done: list[str] = []
+    rewrites = [
+        Rewrite(path=folder / name, before=proposal.before[name], after=after)
+        for name, after in proposal.after.items()
+    ]
     try:
-        for name, content in proposal.after.items():
-            asides[name] = _aside(paths[name], content)
-        for name, content in proposal.before.items():
-            if _hash(paths[name].read_bytes()) != _hash(content):
-                raise BenchError(
-                    f"{folder / name} was edited meanwhile; nothing is changed. Run it again"
-                )
-        for name in proposal.after:
-            asides[name].replace(paths[name])
-            done.append(name)
+        replace_contents(rewrites)
+    except EditedMeanwhileError as error:
+        raise BenchError(str(error)) from error
     except OSError as error:
-        changed = f"changed already: {', '.join(done)}" if done else "nothing is changed"
-        raise BenchError(f"cannot write into {folder}: {error.strerror}; {changed}") from error
-    finally:
-        for path in asides.values():
-            path.unlink(missing_ok=True)
-
-
-def _aside(path: Path, content: bytes) -> Path:
-    """Writes a file beside another, with the same permissions, onto the disk."""
-    # A dot in front: the server passes over such names.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(path.stat().st_mode & 0o777)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return Path(name)
+        raise BenchError(f"cannot write into {folder}: {error.strerror}") from error
 
 
 def _check(files: CatalogFiles, after: Mapping[str, bytes]) -> None:
@@ -154,7 +121,3 @@ def _check(files: CatalogFiles, after: Mapping[str, bytes]) -> None:
         raise BenchError(
             f"the proposal would not make a catalog, so there is none: {error}"
         ) from error
-
-
-def _hash(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +33,7 @@ from tierwise_server.catalog.faults import CatalogInvalidError
 from tierwise_server.catalog.loader import parse_catalog, read_catalog_files
 from tierwise_server.commands.bench_options import LIST, bench_options, bench_parser
 from tierwise_server.evidence.writing import FaultyEvidenceError, append_rows
+from tierwise_server.reporting.output import write_output
 from tierwise_server.reporting.table import Table
 from tierwise_server.reporting.table_text import table_lines
 from tierwise_server.reporting.wording import UNKNOWN, count, places_for, usd
@@ -214,21 +213,6 @@ def _show(found: Findings, arguments: argparse.Namespace) -> None:
         sys.stdout.write(text)
         return
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", dir=output.parent)
-        aside = Path(name)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            aside.chmod(0o666 & ~_umask())
-            aside.replace(output)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_output(output, text)
     except OSError as error:
         raise BenchError(f"cannot write {output}: {error.strerror}") from error
-
-
-def _umask() -> int:
-    """Returns the process's mask for new files, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

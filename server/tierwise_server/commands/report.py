@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from tierwise_server.reporting.calls import DIMENSIONS
 from tierwise_server.reporting.database import opened_ledger
 from tierwise_server.reporting.errors import ReportError
 from tierwise_server.reporting.ledger_source import read_rows
+from tierwise_server.reporting.output import write_output
 from tierwise_server.reporting.render_data import render_csv, render_json
 from tierwise_server.reporting.render_html import render_html
 from tierwise_server.reporting.render_terminal import render_terminal
@@ -156,17 +156,7 @@ def _shown(url: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes a file, which has all of the text or stays as it was."""
     try:
-        path = path.resolve()
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")  # a pipe or a device
-            return
-        beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-        try:
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_output(path, text)
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror}") from error

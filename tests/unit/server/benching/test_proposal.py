@@ -95,7 +95,7 @@ def test_a_file_that_was_edited_meanwhile_is_not_written_over(
     proposal: Proposal, tmp_path: Path
 ) -> None:
     (tmp_path / "b.yaml").write_bytes(b"somebody's\n")
-    with pytest.raises(BenchError, match=r"b\.yaml was edited meanwhile; nothing is changed"):
+    with pytest.raises(BenchError, match=r"b\.yaml was edited meanwhile; nothing is written"):
         apply(proposal, tmp_path)
     contents = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert contents == {"a.yaml": b"old\n", "b.yaml": b"somebody's\n"}
