@@ -29,6 +29,7 @@ from tierwise import (
     Model,
     ProviderSettings,
 )
+from tierwise.execution.chat import COLD_TIMEOUT_S
 from tierwise.providers.registry import KNOWN, ProviderRegistry
 from tierwise.reporting.spool import MAX_BYTES, MAX_OUTCOMES
 from tierwise.testing import ReceivedCall, Reply
@@ -368,6 +369,7 @@ def test_the_figures_of_the_documentation_are_those_of_the_code() -> None:
     text = " ".join(README.read_text(encoding="utf-8").split())
     settings, budget = ClientSettings(), Budget()
     assert f"`router_timeout_s`, by default {settings.router_timeout_s:g} s" in text
+    assert f"waits up to {COLD_TIMEOUT_S:g} s for the router" in text
     assert f"{budget.escalation_share:g} of them unless" in text
     assert f"`free_escalations`, by default {budget.free_escalations}" in text
     assert f"holds {MAX_OUTCOMES:,} outcomes or {MAX_BYTES // 2**20} MiB" in text
