@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
+
+from harness import Bar, report, run_program
 
 from tierwise_server.catalog.ids import Location, ModelId, TaskId, TierId
 from tierwise_server.catalog.model import Catalog, Task, TieBreak, Tier, Utterance
@@ -35,6 +35,9 @@ TIERS: Final = ("budget", "mid", "premium")
 PROVIDERS: Final = ("openai", "anthropic", "mistral", "google", "vllm")
 CHARACTERS_APART: Final = 20
 """Makes an estimate of one token more in every family, at least."""
+
+MOST_MS: Final = 0.3
+"""Median time that a choice and its plan may take."""
 
 PLACE: Final = Location(file="models.yaml", line=1)
 
@@ -106,10 +109,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             timed(replace(plain, text=long_text, character_count=len(long_text))), arguments.rounds
         ),
     }
-    print(
-        json.dumps(
-            {"models": arguments.models, "building_ms": round(building_ms, 2), **figures}, indent=2
-        )
+    kinds = [name for name in figures if name != "plain_of_a_size_before"]
+    report(
+        [
+            Bar(name=f"{name}, p50 ms", value=figures[name]["p50_ms"], limit=MOST_MS)
+            for name in kinds
+        ],
+        {"models": arguments.models, "building_ms": round(building_ms, 2), **figures},
     )
     return 0
 
@@ -198,4 +204,4 @@ def make_catalog(models: Sequence[Model]) -> Catalog:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import Bar, report, run_program
+
 from tierwise_server.planning.tokens import (
     FAMILIES,
     RATES,
@@ -41,6 +43,9 @@ EXTRAS = (
     "previous_response_id",
     "toolConfig",
 )
+
+LEAST_COVERED = 0.95
+"""Share of the calls whose usage may not exceed the estimate with its safety share."""
 
 INJECTED_TOKENS = 500
 """Usage this far above the bound of the text shows that the provider put in a prompt of its own."""
@@ -67,7 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no recorded calls of text under {arguments.recordings}", file=sys.stderr)
         return 1
     figures = {family.name.lower(): measure(family, list(calls[family])) for family in FAMILIES}
-    print(json.dumps({"safety_tokens": SAFETY_TOKENS, "families": figures}, indent=2))
+    bars = [
+        Bar(
+            name=f"{name}, share of calls within the safety share",
+            value=covered,
+            limit=LEAST_COVERED,
+            at_least=True,
+        )
+        for name, family in figures.items()
+        if isinstance(covered := family["covered_share"], float)
+    ]
+    report(bars, {"safety_tokens": SAFETY_TOKENS, "families": figures})
     return 0
 
 
@@ -184,4 +199,4 @@ def _parts(value: object) -> Iterator[str | None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

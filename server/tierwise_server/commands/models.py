@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from tierwise_server.catalog.faults import CatalogInvalidError
 from tierwise_server.catalog.loader import load_catalog
 from tierwise_server.catalog.model import Catalog
-from tierwise_server.catalog.registry import Model
+from tierwise_server.catalog.registry import Model, PriceSource
 from tierwise_server.planning.prices import (
     NANO_USD_PER_USD,
     PriceFault,
@@ -81,12 +82,12 @@ def _table(catalog: Catalog, priced: Sequence[tuple[Model, ResolvedPrice | None]
     rows = [HEADINGS, *(_cells(model, price) for model, price in priced)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = [_line(row, widths) for row in rows]
-    dated = sum(1 for _, price in priced if price is not None and price.source_date is not None)
-    unknown = sum(1 for _, price in priced if price is None)
+    counts = Counter(model.price_source for model, _ in priced)
     lines.append("")
     lines.append(
-        f"{len(priced)} models in {len(catalog.tiers)} tiers; {dated} prices from a dated list,"
-        f" {len(priced) - dated - unknown} stated in the catalog, {unknown} unknown;"
+        f"{len(priced)} models in {len(catalog.tiers)} tiers; USD for a million tokens:"
+        f" {counts[PriceSource.CATALOG]} prices from a dated list,"
+        f" {counts[PriceSource.FILE]} stated in the catalog, {counts[PriceSource.UNKNOWN]} unknown;"
         " + marks a price that rises for long input"
     )
     return lines

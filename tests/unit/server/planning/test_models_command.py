@@ -67,6 +67,7 @@ def test_the_table_lists_tiers_in_order_with_prices_and_their_source(
     assert "2026-11-09" in lines[3]
     assert "0.10+" in lines[3]
     assert lines[3].endswith("tools, vision")
+    assert "USD for a million tokens" in lines[-1]
     assert "1 prices from a dated list, 1 stated in the catalog, 1 unknown" in lines[-1]
 
 
