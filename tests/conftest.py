@@ -363,10 +363,10 @@ class ServeProcess:
     log: Path
     """Where its standard error goes."""
 
-    def port(self) -> int:
+    def port(self, within_s: float = START_TIMEOUT_S) -> int:
         """Returns the port that it prints once it serves."""
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], START_TIMEOUT_S)
+        ready, _, _ = select.select([self.process.stdout], [], [], within_s)
         line = self.process.stdout.readline() if ready else ""
         assert line.startswith("tierwise: serving on port "), (line, self.log.read_text())
         return int(line.split()[-1])

@@ -36,6 +36,7 @@ from tierwise.v1.routing_service_pb2 import (
 from tierwise.v1.routing_service_pb2_grpc import RoutingServiceStub
 
 EXIT_S = 30
+BUILD_TIMEOUT_S = 600
 MARKER = "quetzalcoatl"
 
 
@@ -291,7 +292,7 @@ def test_a_damaged_encoder_in_the_cache_is_built_anew(
     running = start_serve(
         "--catalog", str(catalog.path), "--encoder", "", "--cache-dir", str(tmp_path / "cache")
     )
-    with grpc.insecure_channel(f"127.0.0.1:{running.port()}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{running.port(BUILD_TIMEOUT_S)}") as channel:
         request = RoutePromptRequest(input=RoutingInput(prompt=LIKE["budget"]))
         decision = RoutingServiceStub(channel).RoutePrompt(request, timeout=CALL_TIMEOUT_S).decision
         assert decision.tier_id == "budget"
@@ -340,7 +341,9 @@ def test_a_full_disk_stops_neither_routing_nor_reloading_and_is_told(
 
         def ledger_is(status: int) -> bool:
             request = health_pb2.HealthCheckRequest(service="tierwise.ledger")
-            return bool(health.Check(request, timeout=CALL_TIMEOUT_S).status == status)
+            with contextlib.suppress(grpc.RpcError):  # not known before it was opened
+                return bool(health.Check(request, timeout=CALL_TIMEOUT_S).status == status)
+            return False
 
         def wait_for(holds: Callable[[], bool], what: str) -> None:
             end = time.monotonic() + 60

@@ -12,6 +12,7 @@ from tests.conftest import CALL_TIMEOUT_S, LIKE, CatalogFolder, ServeProcess, St
 
 from tierwise.errors import RouterError
 from tierwise.execution.effects import AskRouter
+from tierwise.router_channel import RouterAccess
 from tierwise.router_link import AsyncRouterLink
 from tierwise.v1.routing_input_pb2 import RoutingInput
 from tierwise.v1.routing_service_pb2 import RoutePromptRequest
@@ -39,7 +40,8 @@ class Load:
 @contextlib.asynccontextmanager
 async def loaded(ports: list[int]) -> AsyncIterator[Load]:
     """Calls replicas through the client's own channel for as long as the block runs."""
-    link = AsyncRouterLink("ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports), None)
+    address = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    link = AsyncRouterLink(RouterAccess(address=address))
     load = Load()
     ending = asyncio.Event()
 

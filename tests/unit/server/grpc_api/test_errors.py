@@ -72,8 +72,13 @@ NEVER_AT_THE_BOUNDARY = {
 }
 
 
-OF_COMMANDS_ALONE = ("tierwise_server.benching", "tierwise_server.commands")
-"""Packages that nothing which serves imports."""
+OF_COMMANDS_ALONE = (
+    "tierwise_server.benching",
+    "tierwise_server.commands",
+    "tierwise_server.calibration.errors",
+    "tierwise_server.catalog.rewriting",
+)
+"""Packages and modules that nothing which serves imports."""
 
 
 def own_errors() -> Iterator[type[Exception]]:
