@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+from tests.conftest import REPOSITORY
+
+from tierwise_server.benching.check_files import CHECKS
 from tierwise_server.benching.errors import BenchError
 from tierwise_server.benching.sample_files import (
     SampleSource,
@@ -144,6 +148,15 @@ def test_the_sets_that_come_along_hold_no_fault() -> None:
         samples = read_samples([open_source(name)], TASKS)
         assert len(samples) >= 12
         assert len({one.id for one in samples}) == len(samples)
+
+
+def test_the_example_of_the_documentation_is_read() -> None:
+    text = (REPOSITORY / "docs" / "benching.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    (sample,) = read(example)
+    assert [one.name for one in sample.checks] == ["facts", "length"]
+    for check in CHECKS:
+        assert f"| `{check}: " in text
 
 
 def test_a_set_can_be_for_another_task() -> None:
