@@ -54,7 +54,7 @@ def decision_lines(decision: Decision) -> Iterator[str]:
         )
     if decision.HasField("confidence"):
         yield (
-            f"  confident {decision.confidence:.0%} that it is right"
+            f"  confident {decision.confidence:.3f} that it is right"
             f" (calibration {decision.calibration_id})"
         )
     if decision.model_id:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tierwise_server.catalog.calibration import CASES, EVIDENCE, Bound
 from tierwise_server.catalog.cases import Case
 from tierwise_server.catalog.model import Catalog
+from tierwise_server.catalog.revision import rule_content
 
 HASH_DIGITS = 16
 """Hex digits of each hash: 64 bits tell any number of edits apart."""
@@ -27,15 +28,19 @@ def utterances_hash(catalog: Catalog) -> str:
 
 
 def settings_hash(catalog: Catalog, *, with_thresholds: bool) -> str:
-    """Returns the hash of what turns scores into decisions, rules left out.
+    """Returns the hash of what turns scores into decisions, rules included.
 
     Args:
         catalog: The catalog.
         with_thresholds: Whether thresholds count: where the calibration has none of its own.
     """
     thresholds = [catalog.threshold_of(one) for one in catalog.tasks] if with_thresholds else []
+    rules = [
+        [rule_content(rule) for rule in rules]
+        for rules in (catalog.rules.override, catalog.rules.default)
+    ]
     return digest(
-        [catalog.default_tier, catalog.margin, catalog.tie, catalog.languages, thresholds]
+        [catalog.default_tier, catalog.margin, catalog.tie, catalog.languages, rules, thresholds]
     )
 
 

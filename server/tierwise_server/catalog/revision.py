@@ -32,8 +32,8 @@ def content_revision(catalog: Catalog) -> str:
         "margin": catalog.margin,
         "tie": catalog.tie,
         "languages": catalog.languages,
-        "override": [_rule(rule) for rule in catalog.rules.override],
-        "default": [_rule(rule) for rule in catalog.rules.default],
+        "override": [rule_content(rule) for rule in catalog.rules.override],
+        "default": [rule_content(rule) for rule in catalog.rules.default],
         "models": [_model(model) for model in catalog.models],
         "baseline_model": catalog.baseline_model,
     }
@@ -83,7 +83,8 @@ def _evidence(rows: Iterable[EvidenceRow]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _rule(rule: Rule) -> object:
+def rule_content(rule: Rule) -> object:
+    """Returns what a rule says, as it is hashed; its place in the file is left out."""
     when, then = rule.when, rule.then
     return [
         rule.name,

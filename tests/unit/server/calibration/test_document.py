@@ -27,6 +27,7 @@ from tierwise_server.catalog.faults import CatalogInvalidError
 from tierwise_server.catalog.loader import load_catalog
 from tierwise_server.catalog.model import Catalog
 
+RULES = "default:\n  - name: long\n    when: {min_characters: 400}\n    then: {tier: premium}\n"
 CASE = "- prompt: shorten my notes\n  tier: budget\n"
 
 
@@ -56,6 +57,7 @@ def calibration_of(catalog: Catalog, **changes: object) -> Calibration:
 def calibrated(folder: CatalogFolder, **changes: object) -> Catalog:
     """Writes a calibration into a catalog's folder, and loads it."""
     folder.write("cases/basics.yaml", CASE)
+    folder.write("rules.yaml", RULES)
     text = calibration_text(calibration_of(load_catalog(folder.path), **changes), None)
     folder.write("calibration.yaml", text.decode())
     return load_catalog(folder.path)
@@ -139,6 +141,7 @@ def test_faults_have_their_line(
         ("tiers/mid.yaml", "  recipes:", "  cooking:", (Bound.UTTERANCES,)),
         ("catalog.yaml", "margin: 0.02", "margin: 0.05", (Bound.SETTINGS,)),
         ("catalog.yaml", "default_tier: mid", "default_tier: budget", (Bound.SETTINGS,)),
+        ("rules.yaml", "{tier: premium}", "{tier: mid}", (Bound.SETTINGS,)),
         ("cases/basics.yaml", "my notes", "our notes", (Bound.DATA,)),
         ("cases/basics.yaml", "tier: budget", "tier: mid", (Bound.DATA,)),
         # Nothing that a calibration rests on.
@@ -159,7 +162,7 @@ def test_an_edit_makes_stale_what_it_concerns(
 
 
 def test_thresholds_of_the_files_count_where_there_are_no_others(catalog: CatalogFolder) -> None:
-    loaded = load_catalog(catalog.path)
+    loaded = replace(calibrated(catalog), calibration=None)
     binding = replace(
         calibration_of(loaded).binding, settings=settings_hash(loaded, with_thresholds=True)
     )
