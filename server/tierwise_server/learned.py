@@ -116,5 +116,5 @@ def catalog_need(catalog: Catalog) -> EvidenceNeed:
 def _vector(row: EvidenceRow, vectors: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     if row.prompt:
         return vectors[of_prompt(row.prompt).embedded_text]
-    wide = np.array(row.embedding, dtype=np.float64)
+    wide = np.frombuffer(row.embedding, dtype="<f4").astype(np.float64)
     return (wide / np.linalg.norm(wide)).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from tests.conftest import (
@@ -24,6 +25,7 @@ from tierwise.v1.explanation_pb2 import Explanation
 from tierwise.v1.routing_input_pb2 import Constraints, Embedding, RoutingInput
 from tierwise.v1.routing_service_pb2 import ExplainDecisionRequest
 from tierwise_server.encoder.onnx_encoder import OnnxEncoder
+from tierwise_server.encoder.utterance_store import UtteranceStore
 
 LEARNED = DecisionKind.DECISION_KIND_LEARNED
 SEMANTIC = DecisionKind.DECISION_KIND_SEMANTIC
@@ -90,9 +92,9 @@ async def kind_of(served: Served, prompt: str) -> tuple[str, int]:
 
 
 async def test_evidence_decides_once_there_is_enough_and_stops_when_it_is_gone(
-    serve: Serve, catalog: CatalogFolder
+    serve: Serve, catalog: CatalogFolder, tmp_path: Path, encoder: OnnxEncoder
 ) -> None:
-    async with serve(catalog, reload_interval_s=NEVER_S) as served:
+    async with serve(catalog, reload_interval_s=NEVER_S, cache_dir=str(tmp_path)) as served:
         assert await kind_of(served, LIKE["budget"]) == ("budget", SEMANTIC)
         assert not (await status(served)).HasField("evidence")  # type: ignore[attr-defined]
 
@@ -121,6 +123,8 @@ async def test_evidence_decides_once_there_is_enough_and_stops_when_it_is_gone(
             return await kind_of(served, LIKE["budget"]) == ("premium", LEARNED)
 
         await eventually(learned)
+        kept = UtteranceStore(tmp_path / "vectors/default/evidence", encoder.encoder_id).load()
+        assert len(kept.rows) == len(UNUSUAL.splitlines()) // 3
         assert (await status(served)).evidence.sufficient  # type: ignore[attr-defined]
         decision = await served.route(LIKE["mid"])
         assert (decision.tier_id, decision.kind, decision.task_id) == ("budget", LEARNED, "sql")

@@ -196,7 +196,8 @@ class Decision(_message.Message):
     score: _builtins.float
     """The number that the threshold applies to: the score of the best tier,
     which is the chosen one unless a tie went to another; higher is better.
-    Absent when the prompt was not compared with utterances.
+    Absent when the prompt was not compared with utterances. Where evidence
+    decided, it is what the comparison came to beside it.
     """
     score_threshold: _builtins.float
     """What `score` had to reach. Absent when `score` is."""

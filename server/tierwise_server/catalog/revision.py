@@ -76,7 +76,7 @@ def _evidence(rows: Iterable[EvidenceRow]) -> str:
     """Returns the hash of what counts of the rows, in whatever order they are."""
     lines = sorted(
         json.dumps(
-            [row.prompt.strip(), row.embedding, row.encoder, row.model, row.tier, row.quality]
+            [row.prompt.strip(), row.embedding.hex(), row.encoder, row.model, row.tier, row.quality]
         )
         for row in rows
     )

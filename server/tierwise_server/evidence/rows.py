@@ -22,6 +22,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,6 +41,11 @@ MAX_FAULTS: Final = 100
 """Most faults that one reading of a file returns; a file of another kind gives one a line."""
 
 _EMBEDDING_DIGITS: Final = 6
+FLOAT_BYTES: Final = 4
+"""Of each value of a packed vector."""
+
+_MOST_VALUE: Final = 1e30
+"""Beyond this, the square of a value in single precision may be infinite."""
 KEYS: Final = (
     "prompt",
     "embedding",
@@ -70,8 +76,8 @@ class EvidenceRow:
 
     prompt: str = field(default="", repr=False)
     """The prompt; empty exactly when `embedding` stands for it."""
-    embedding: tuple[float, ...] = field(default=(), repr=False)
-    """The prompt's unit vector by `encoder`; empty when the prompt is there."""
+    embedding: bytes = field(default=b"", repr=False)
+    """The prompt's vector by `encoder`, as `packed`; empty when the prompt is there."""
     encoder: str = ""
     """Encoder id of the embedding; empty without one."""
     task: str = ""
@@ -91,7 +97,7 @@ class EvidenceRow:
     """Line in that file, counted from 1."""
 
     @property
-    def subject(self) -> tuple[str, tuple[float, ...]]:
+    def subject(self) -> tuple[str, bytes]:
         """What was asked: equal for rows on the same prompt. White space at either end is none."""
         return self.prompt.strip(), self.embedding
 
@@ -122,6 +128,16 @@ class EvidenceReading:
     """The rows without a fault, in the order of the file."""
     faults: tuple[RowFault, ...]
     """What is wrong, at most `MAX_FAULTS`."""
+
+
+def packed(values: Sequence[float]) -> bytes:
+    """Returns a vector as it is kept: single precision takes a twentieth of a tuple of floats."""
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+def unpacked(vector: bytes) -> tuple[float, ...]:
+    """Returns the values of a packed vector."""
+    return struct.unpack(f"<{len(vector) // FLOAT_BYTES}f", vector)
 
 
 def read_rows(content: bytes, file: str) -> EvidenceReading:
@@ -162,7 +178,7 @@ def line_of(row: EvidenceRow) -> str:
     if row.prompt:
         shown["prompt"] = row.prompt
     else:
-        shown["embedding"] = [round(value, _EMBEDDING_DIGITS) for value in row.embedding]
+        shown["embedding"] = [round(one, _EMBEDDING_DIGITS) for one in unpacked(row.embedding)]
         shown["encoder"] = row.encoder
     shown |= {
         name: value
@@ -282,18 +298,21 @@ class _RowReading:
             return value
         return ""
 
-    def _embedding(self, found: Mapping[str, object]) -> tuple[float, ...]:
+    def _embedding(self, found: Mapping[str, object]) -> bytes:
         values = found.get("embedding")
         if values is None:
-            return ()
+            return b""
         if not isinstance(values, list) or not 0 < len(values) <= MAX_DIMENSIONS:
             self._add("embedding", f"it is not a list of 1 to {MAX_DIMENSIONS} numbers")
-            return ()
+            return b""
         numbers = tuple(number for value in values if (number := _number(value)) is not None)
-        if len(numbers) != len(values) or not any(numbers):
-            self._add("embedding", "its values must be finite numbers, and not all 0")
-            return ()
-        return numbers
+        if len(numbers) == len(values) and max(map(abs, numbers)) < _MOST_VALUE:
+            # With the digits that are written, so that what is read again is the same.
+            vector = packed([round(one, _EMBEDDING_DIGITS) for one in numbers])
+            if any(vector):
+                return vector
+        self._add("embedding", "its values must be finite numbers, and not all 0")
+        return b""
 
     def _quality(self, found: Mapping[str, object]) -> float:
         number = _number(found.get("quality"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tierwise_server.evidence.rows import EvidenceRow
+from tierwise_server.evidence.rows import FLOAT_BYTES, EvidenceRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class EvidenceSet:
 
 def is_usable(row: EvidenceRow, encoder_id: str, dimensions: int) -> bool:
     """Returns whether a row has a prompt, or a vector of the encoder in service."""
-    is_ours = row.encoder == encoder_id and len(row.embedding) == dimensions
+    is_ours = row.encoder == encoder_id and len(row.embedding) == FLOAT_BYTES * dimensions
     return is_ours or not row.embedding
 
 
@@ -55,7 +55,7 @@ def evidence_set(
         encoder_id: Of the encoder in service.
         dimensions: Of its vectors.
     """
-    groups: dict[tuple[str, tuple[float, ...]], list[EvidenceRow]] = {}
+    groups: dict[tuple[str, bytes], list[EvidenceRow]] = {}
     for row in rows:
         if is_usable(row, encoder_id, dimensions):
             groups.setdefault(row.subject, []).append(row)

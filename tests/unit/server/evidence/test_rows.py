@@ -18,6 +18,7 @@ from tierwise_server.evidence.rows import (
     EvidenceSource,
     line_of,
     merged,
+    packed,
     read_rows,
     row_of,
 )
@@ -82,6 +83,8 @@ def test_a_row_is_read_with_its_place() -> None:
         ({"prompt": None, "embedding": [0, 0], "encoder": "e"}, "embedding: its values"),
         ({"prompt": None, "embedding": [True], "encoder": "e"}, "embedding: its values"),
         ({"prompt": None, "embedding": [10**400], "encoder": "e"}, "embedding: its values"),
+        ({"prompt": None, "embedding": [1e39], "encoder": "e"}, "embedding: its values"),
+        ({"prompt": None, "embedding": [1e-9], "encoder": "e"}, "embedding: its values"),
         ({"prompt": None, "embedding": "AAAA", "encoder": "e"}, "embedding: it is not a list"),
         ({"model": None, "tier": None}, "model: name the `model`"),
         ({"quality": 1.01}, "quality: it is not a number from 0 to 1"),
@@ -150,7 +153,7 @@ def test_what_is_written_is_read_back(many: list[EvidenceRow]) -> None:
 
 def test_an_embedding_is_written_with_six_digits_and_no_prompt() -> None:
     one = EvidenceRow(
-        embedding=(0.6000000238, 0.8),
+        embedding=packed((0.6000000238, 0.8)),
         encoder="enc",
         tier="budget",
         quality=1,
@@ -196,7 +199,7 @@ def test_appending_leaves_out_what_is_there(tmp_path: Path) -> None:
 def test_an_embedding_is_known_again_by_what_is_written(tmp_path: Path) -> None:
     path = tmp_path / "e.jsonl"
     one = EvidenceRow(
-        embedding=(1 / 3,),
+        embedding=packed((1 / 3,)),
         encoder="e",
         model="m",
         quality=0,

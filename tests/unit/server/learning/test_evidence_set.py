@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tierwise_server.evidence.rows import EvidenceRow, EvidenceSource
+from tierwise_server.evidence.rows import EvidenceRow, EvidenceSource, packed
 from tierwise_server.learning import evidence_need, evidence_set
 
 TIERS = {"budget": 0, "premium": 1}
@@ -29,7 +29,7 @@ def row(
 
 
 def vector(*values: float, encoder: str = "enc", **rest: object) -> EvidenceRow:
-    return row(embedding=values, encoder=encoder, **rest)
+    return row(embedding=packed(values), encoder=encoder, **rest)
 
 
 def test_a_tier_has_the_mean_of_its_models() -> None:
@@ -51,7 +51,7 @@ def test_order_makes_no_difference() -> None:
 def test_vectors_of_another_encoder_count_for_nothing() -> None:
     rows = [vector(1.0, 0.0), vector(0.0, 1.0, encoder="old"), vector(1.0), row("a")]
     found = evidence_set(rows, TIERS, encoder_id="enc", dimensions=2)
-    assert [one.rows[0].embedding for one in found.prompts] == [(1.0, 0.0), ()]
+    assert [one.rows[0].embedding for one in found.prompts] == [packed((1.0, 0.0)), b""]
     need = evidence_need(rows, list(TIERS), needed_count=1, encoder_id="enc", dimensions=2)
     assert need.foreign_count == 2
     assert "4 rows of evidence, 2 of them of another encoder," in str(need)
