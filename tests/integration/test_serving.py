@@ -32,10 +32,13 @@ from tierwise.v1.catalog_service_pb2 import GetCatalogRequest
 from tierwise.v1.routing_input_pb2 import RoutingInput
 from tierwise.v1.routing_service_pb2 import (
     BatchRoutePromptsRequest,
+    ExplainDecisionRequest,
     RoutePromptRequest,
 )
+from tierwise.v1.routing_service_pb2_grpc import RoutingServiceStub
 from tierwise_server.grpc_api.app import RoutingServer, health_name
 from tierwise_server.grpc_api.boundary import MAX_BYTES_IN_FLIGHT
+from tierwise_server.router import BATCH_PIECE
 from tierwise_server.settings import Settings
 
 ROUTING = "tierwise.v1.RoutingService"
@@ -292,6 +295,44 @@ async def test_callers_that_give_up_leave_the_queue(serve: Serve, catalog: Catal
 
         await eventually(is_empty, within_s=1.0, what="an empty queue")
         assert (await served.route(LIKE["budget"])).tier_id == "budget"
+
+
+async def test_the_work_of_a_connection_that_breaks_leaves_the_queue(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    async with serve(catalog) as served:
+        gate = Gate(served)
+        try:
+            (running,) = await gate.crowded(served, 1)
+            own = (("grpc.use_local_subchannel_pool", 1),)
+            async with grpc.aio.insecure_channel(served.address, options=own) as lost:
+                stub = RoutingServiceStub(lost)
+                first, second, third = long_prompts(3, "lost")
+                calls = [
+                    asyncio.ensure_future(call)
+                    for call in (
+                        stub.RoutePrompt(RoutePromptRequest(input=first)),
+                        stub.ExplainDecision(ExplainDecisionRequest(input=second)),
+                        stub.BatchRoutePrompts(
+                            BatchRoutePromptsRequest(inputs=[third, *long_prompts(50, "batch")])
+                        ),
+                    )
+                ]
+
+                async def have_arrived() -> bool:
+                    return gate.lanes.queue_depth >= 2 + BATCH_PIECE
+
+                await eventually(have_arrived)
+            await asyncio.gather(*calls, return_exceptions=True)
+
+            async def is_empty() -> bool:
+                return gate.lanes.queue_depth == 0
+
+            await eventually(is_empty)
+        finally:
+            gate.open()
+        await running
+        assert len(gate.begun) == 1
 
 
 async def test_calls_that_were_given_up_are_counted_as_well(
