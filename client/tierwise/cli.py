@@ -32,6 +32,7 @@ SUMMARIES = {
     "calibrate": "fit thresholds and confidence to labelled prompts, by an objective",
     "evaluate": "run held-out cases or a labelled file against a catalog",
     "robustness": "count decisions that flip under changes that mean nothing",
+    "evidence": "count, import and export labelled outcomes",
     "report": "show what routing did, cost and saved, from the ledger",
     "encoder": "build the encoder that prompts are embedded with",
     "models": "list a catalog's models with prices and where they come from",
