@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tierwise_server import memory
 from tierwise_server.catalog.calibration import Bound
 from tierwise_server.catalog.evidence_files import EvidenceReadings
 from tierwise_server.catalog.faults import CatalogInvalidError, Fault
@@ -210,6 +211,8 @@ class LiveCatalog:
             self._note(())
         for listener in self._listeners:
             listener(self, time.perf_counter() - started)
+        # The snapshot before, and what building took, leave holes that would stay for good.
+        await self._off_loop(memory.give_back)
 
     def _note(self, faults: Sequence[Fault]) -> None:
         """Records how the files stand; logs faults once, not at every look."""

@@ -14,6 +14,11 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    give_back()
+
+
+def give_back() -> None:
+    """Gives the operating system back what is free in the heap. Blocks for some milliseconds."""
     # Of glibc alone; other C libraries lack it, and need it less.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
