@@ -18,7 +18,7 @@ def settle() -> None:
 
 
 def give_back() -> None:
-    """Gives the operating system back what is free in the heap. Blocks for some milliseconds."""
+    """Gives back what is free between what is in use. Takes some milliseconds."""
     # Of glibc alone; other C libraries lack it, and need it less.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

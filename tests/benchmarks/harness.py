@@ -178,10 +178,11 @@ class Process:
                 break
         raise BenchmarkError(f"a process did not come into service: {self.errors()}")
 
-    def errors(self) -> str:
-        """Returns the end of what it wrote to standard error."""
+    def errors(self, most: int | None = 2000) -> str:
+        """Returns the last characters of what it wrote to standard error; None means all."""
         self._errors.seek(0)
-        return self._errors.read().decode(errors="replace")[-2000:]
+        written = self._errors.read().decode(errors="replace")
+        return written if most is None else written[-most:]
 
     def cpu_s(self) -> float:
         """Returns the processor time that it has used."""
@@ -201,15 +202,18 @@ class Process:
         self._process.kill()
         self._process.wait()
 
-    def stop(self) -> None:
-        """Ends the process."""
+    def terminate(self) -> None:
+        """Asks the process to end, and kills it where it does not in time."""
         if self.running:
             self._process.send_signal(signal.SIGTERM)
             try:
                 self._process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self.kill()
+
+    def stop(self) -> None:
+        """Ends the process, and forgets what it wrote."""
+        self.terminate()
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._errors.close()

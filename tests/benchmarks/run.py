@@ -44,7 +44,6 @@ ON_DATA = (
     "wire",
     "ledger_costs",
     "bench_choices",
-    "suggestions",
 )
 """Those that measure on public data."""
 
@@ -90,7 +89,6 @@ def on_data(folder: Path) -> dict[str, list[str]]:
         "wire": [str(folder / "wire")],
         "ledger_costs": [str(folder / "wire")],
         "bench_choices": [str(folder)],
-        "suggestions": [str(folder)],
     }
 
 
