@@ -8,6 +8,9 @@ PROTOS := $(shell cd proto && find tierwise -name '*.proto' | sort)
 BASELINE := proto/released.binpb
 CATALOG ?= utterances
 LISTEN ?= 127.0.0.1:50051
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := catalog_file token_file routing_input outcome decision_token
+SOAK_SECONDS ?= 3600
 # The shipped thresholds were chosen on the cases already.
 OBJECTIVE ?= --keep-thresholds
 
@@ -78,6 +81,16 @@ calibrate: encoder ## Fit the shipped catalog's confidence to its cases (YES=1 w
 .PHONY: bench
 bench: encoder ## Run the benchmarks (EVAL_DATA=folder adds those on public data)
 	$(PYTHON) tests/benchmarks/run.py $(if $(EVAL_DATA),--eval-data $(EVAL_DATA))
+
+.PHONY: fuzz
+fuzz: install ## Fuzz what reads files and messages, guided by coverage (FUZZ_SECONDS for each target)
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[fuzz]'
+	for target in $(FUZZ_TARGETS); do \
+	  $(PYTHON) tests/fuzz/fuzz.py $$target $(FUZZ_SECONDS) || exit 1; done
+
+.PHONY: soak
+soak: encoder ## Disturb a server and its clients for an hour (SOAK_SECONDS), and look for what wears out
+	$(PYTHON) tests/benchmarks/soak.py --check --seconds $(SOAK_SECONDS)
 
 .PHONY: proto
 proto: install ## Regenerate the gRPC stubs from proto/
