@@ -35,6 +35,8 @@ PROGRAMS = (
     "escalation_cost",
     "flips",
     "surface_cues",
+    "hostile",
+    "soak",
 )
 ON_DATA = (
     "intents",
