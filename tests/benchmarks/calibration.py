@@ -73,6 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder of the evaluation data")
     parser.add_argument("encoder", type=Path, help="folder of the encoder artifact")
     parser.add_argument("--peer-venv", type=Path, default=REPOSITORY / ".venv-bench")
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        choices=list(SIZES),
+        default=list(SIZES),
+        help="utterances a task",
+    )
     parser.add_argument("--without-peer", action="store_true", help="leave semantic-router out")
     arguments = parser.parse_args(argv)
     files = {
@@ -86,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "random_in_scope_accuracy": 1 / 150,
         "always_accept_out_of_scope_recall": 0.0,
     }
-    for size, (name, split) in SIZES.items():
+    for size in arguments.sizes:
+        name, split = SIZES[size]
         training = [row for row in files[name][split] if row[1] != OUT_OF_SCOPE]
         found, met = measure(size, training, validation, test, arguments)
         figures[f"{size}_utterances"] = found
