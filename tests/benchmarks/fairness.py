@@ -39,8 +39,8 @@ FLOODS = {
     "long_prompts": ["--concurrent", "64"],
     "batches_of_256": ["--concurrent", "4", "--batch", "256"],
 }
-SETTLE_S = 1.0
-"""From the beginning of the flood until the short prompts come."""
+SETTLE_S = 2.0
+"""From the first calls of the flood, which come all at once, until the short prompts come."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             times["alone"] += answered["seconds"]
             queued["alone"] += answered["queued"]
             for name, flags in FLOODS.items():
-                seconds = arguments.seconds + SETTLE_S + 2.0
+                seconds = arguments.seconds + SETTLE_S + 3.0
                 with flood(server, long[name], flags, seconds) as running:
                     time.sleep(SETTLE_S)
                     answered = short_calls(server, arguments, short)
@@ -134,7 +134,7 @@ def short_calls(
     done = subprocess.run(
         command, input=json.dumps(list(prompts)), text=True, stdout=subprocess.PIPE, check=True
     )
-    figures: dict[str, Any] = json.loads(done.stdout)
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
@@ -149,6 +149,8 @@ def flood(server: Process, prompts: Sequence[str], flags: Sequence[str], seconds
             process.stdin.write(json.dumps(list(prompts)))
             process.stdin.close()
             process.stdin = None
+        if process.stdout is not None:
+            process.stdout.readline()
         try:
             yield process
         finally:
@@ -158,7 +160,7 @@ def flood(server: Process, prompts: Sequence[str], flags: Sequence[str], seconds
 def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Returns what a generator printed, once it has ended."""
     output, _ = process.communicate(timeout=120)
-    figures: dict[str, Any] = json.loads(output)
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
     return figures
 
 

@@ -61,6 +61,7 @@ class Load:
         async with grpc.aio.insecure_channel(arguments.target, options=_OWN_CONNECTION) as channel:
             await channel.channel_ready()
             call = channel.unary_unary(method)
+            print("started", flush=True)
             self._started = time.perf_counter()
             if arguments.rate:
                 await self._open_loop(call)
@@ -132,7 +133,7 @@ def requests_for(prompts: Sequence[str], caller: str, batch: int) -> list[bytes]
 
 
 def main() -> int:
-    """Reads prompts as a JSON list from standard input, and prints figures as JSON."""
+    """Reads prompts as a JSON list from standard input; its last line has the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("target")
     parser.add_argument("--caller", default="load")

@@ -134,7 +134,7 @@ def generated(
         thread.join()
     if not all(outputs):
         raise BenchmarkError("a load generator failed")
-    seen = [json.loads(output) for output in outputs]
+    seen = [json.loads(output.splitlines()[-1]) for output in outputs]
     return {
         # An answer that came after its deadline by the generator's clock is none.
         "seconds": [one for each in seen for one in each["seconds"] if one <= deadline],
