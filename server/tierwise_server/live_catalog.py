@@ -48,6 +48,10 @@ EmbedUtterances = Callable[[Sequence[str]], NDArray[np.float32]]
 """Returns a unit vector for each text; blocking, and cheap for texts that it has seen before."""
 
 
+SelfTest = Callable[[Snapshot], Fault | None]
+"""Returns what is wrong with a snapshot that loads; None when it may go into service."""
+
+
 class FaultyCatalogError(Exception):
     """A catalog whose files do not load."""
 
@@ -98,6 +102,7 @@ class LiveCatalog:
         embed: EmbedUtterances,
         encoder_id: str,
         embed_evidence: EmbedUtterances | None = None,
+        self_test: SelfTest | None = None,
     ) -> None:
         """Loads the folder, blocking.
 
@@ -108,6 +113,8 @@ class LiveCatalog:
             encoder_id: The encoder that does so.
             embed_evidence: Embeds the prompts of evidence, which are many and change at other
                 times; by default `embed`.
+            self_test: What a snapshot has to pass. The first one is in service all the same where
+                it fails, since there is no other, but the catalog is not ready.
 
         Raises:
             CatalogInvalidError: With every fault of the files.
@@ -127,7 +134,21 @@ class LiveCatalog:
         self._snapshot = self._build(files)
         self._served_hash = files.content_hash
         self._faulty_hash: str | None = None
+        self._self_test = self_test
+        fault = self_test(self._snapshot) if self_test is not None else None
+        self._is_ready = fault is None
         self._status = CatalogStatus(check_time=self._snapshot.load_time)
+        if fault is not None:
+            self._faulty_hash = files.content_hash
+            self._status = CatalogStatus(check_time=self._snapshot.load_time, faults=(fault,))
+            logger.error(
+                "the catalog fails its self-test and is not ready",
+                extra={
+                    "catalog": name,
+                    "revision": self._snapshot.revision,
+                    "faults": [str(fault)],
+                },
+            )
         self._warn_if_stale(())
 
     @property
@@ -139,6 +160,11 @@ class LiveCatalog:
     def status(self) -> CatalogStatus:
         """How the snapshot stands to the files."""
         return self._status
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what is in service has passed the self-test, where there is one."""
+        return self._is_ready
 
     def on_check(self, listener: CheckListener) -> None:
         """Has a function called after each look at changed files."""
@@ -166,7 +192,7 @@ class LiveCatalog:
                     raise FaultyCatalogError(self.name, self._status.faults)
                 return Reload(before=before, after=self._snapshot)
             try:
-                after = await self._off_loop(lambda: self._build(files))
+                after = await self._off_loop(lambda: self._tested(files))
             except CatalogInvalidError as error:
                 raise FaultyCatalogError(self.name, error.faults) from error
             return Reload(before=before, after=after)
@@ -193,12 +219,13 @@ class LiveCatalog:
         """Serves the files, or notes their faults."""
         started = time.perf_counter()
         try:
-            snapshot = await self._off_loop(lambda: self._build(files))
+            snapshot = await self._off_loop(lambda: self._tested(files))
         except CatalogInvalidError as error:
             self._faulty_hash = files.content_hash
             self._note(error.faults)
         else:
             self._served_hash, self._faulty_hash = files.content_hash, None
+            self._is_ready = True
             if snapshot.revision != self._snapshot.revision:
                 logger.info(
                     "catalog in service",
@@ -242,6 +269,13 @@ class LiveCatalog:
                     "policy": str(catalog.stale_calibration),
                 },
             )
+
+    def _tested(self, files: CatalogFiles) -> Snapshot:
+        snapshot = self._build(files)
+        fault = self._self_test(snapshot) if self._self_test is not None else None
+        if fault is not None:
+            raise CatalogInvalidError([fault])
+        return snapshot
 
     def _build(self, files: CatalogFiles) -> Snapshot:
         catalog = parse_catalog(files, self._documents, self._evidence)

@@ -18,7 +18,7 @@ from tierwise_server.deciding import language
 from tierwise_server.encoder.errors import EncoderError
 from tierwise_server.encoder.onnx_encoder import OnnxEncoder
 from tierwise_server.encoder.utterance_store import UtteranceEmbedder, UtteranceStore
-from tierwise_server.live_catalog import LiveCatalog
+from tierwise_server.live_catalog import EmbedUtterances, LiveCatalog, SelfTest
 from tierwise_server.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -95,11 +95,11 @@ def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settin
         ServeError: Its files are faulty.
     """
     stores = Path(settings.cache_path) / "vectors" / name
-    embed, embed_evidence = (
+    embed, embed_evidence, embed_cases = (
         UtteranceEmbedder(
             UtteranceStore(folder, encoder.encoder_id), encoder, threads=settings.lane_count
         ).embed
-        for folder in (stores, stores / "evidence")
+        for folder in (stores, stores / "evidence", stores / "cases")
     )
     try:
         live = LiveCatalog(
@@ -108,6 +108,7 @@ def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settin
             embed=embed,
             encoder_id=encoder.encoder_id,
             embed_evidence=embed_evidence,
+            self_test=_self_test(settings.self_test_bar, embed_cases),
         )
     except CatalogInvalidError as error:
         count = len(error.faults)
@@ -122,6 +123,15 @@ def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settin
             extra={"catalog": name, "tuned_for": tuned_for, "encoder": encoder.model_id},
         )
     return live
+
+
+def _self_test(bar: float, embed: EmbedUtterances) -> SelfTest | None:
+    if not bar:
+        return None
+    # Here rather than at the top: it is off by default, and the start should take no longer.
+    from tierwise_server import self_test  # noqa: PLC0415
+
+    return self_test.SelfTest(bar, embed)
 
 
 def _can_build() -> bool:

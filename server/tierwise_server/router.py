@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tierwise_server.call_limits import CallControl
-from tierwise_server.deciding.decide import Opening, close_decision, open_decision
+from tierwise_server.deciding.decide import Opening, close_decision
 from tierwise_server.deciding.errors import (
     EncoderMismatchError,
     FieldFault,
@@ -27,14 +27,13 @@ from tierwise_server.deciding.errors import (
     each_below,
     shown,
 )
-from tierwise_server.deciding.language import detect_language
 from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.explaining import explain
 from tierwise_server.fleet.monitor import FleetMonitor
-from tierwise_server.learning import Prediction
 from tierwise_server.live_catalog import LiveCatalog, RevisionMismatchError
+from tierwise_server.offline import open_by, predict
 from tierwise_server.planning.choice import ModelChoice, explain_drops, plan_models
 from tierwise_server.routing import Explained, Known, Query, Routed, SentVector, Timings
 from tierwise_server.scoring import NO_PHRASES, phrases_of
@@ -346,7 +345,9 @@ class Router:
         standing = self._spending.standing(catalog, caller)
         scoring_started = time.perf_counter()
         leads = embedded.known.leads_by(snapshot.scorer) if embedded is not None else None
-        predictions = _predictions(snapshot, opening, embedded)
+        predictions = (
+            predict(snapshot, opening, embedded.known.vector) if embedded is not None else ()
+        )
         scored = time.perf_counter()
         verdict = close_decision(snapshot.catalog, opening, leads, predictions)
         if standing.is_limited:
@@ -393,9 +394,7 @@ class Router:
     def _checked_opening(self, snapshot: Snapshot, query: Query) -> Opening:
         if query.sent_vector is not None:
             _check_vector(query.sent_vector, self._encoder_id, self._dimensions)
-        request = query.request
-        language = request.language or detect_language(request.text) or ""
-        return open_decision(snapshot.catalog, request, language)
+        return open_by(snapshot, query.request)
 
     async def _open(self, snapshot: Snapshot, query: Query) -> Opening:
         if len(query.request.text) <= INLINE_CHARACTERS:
@@ -424,17 +423,6 @@ class Router:
             encoding_s=encoding.encode_s,
             respelt=respelt,
         )
-
-
-def _predictions(
-    snapshot: Snapshot, opening: Opening, embedded: _Embedded | None
-) -> tuple[Prediction, ...]:
-    """Returns what the evidence lets expect of each tier; nothing where there is too little."""
-    if embedded is None or snapshot.learned.predictor is None:
-        return ()
-    request = opening.request
-    text = request.text if request.text_given else None
-    return snapshot.learned.predictions(embedded.known.vector, text)
 
 
 def _without_text(routed: Routed) -> Routed:

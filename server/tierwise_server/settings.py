@@ -130,6 +130,14 @@ class Settings:
         "Seconds between looks at the catalog files, beside those that edits cause.",
         least=0.1,
     )
+    self_test_bar: float = _setting(
+        0.0,
+        "Least share of a catalog's cases that it has to decide as they say, at the start and after"
+        " an edit. Below it health says NOT_SERVING, or the revision before stays in service. 0"
+        " tests nothing.",
+        least=0,
+        most=1,
+    )
     grace_s: float = _setting(
         10.0, "Seconds that calls in flight get to finish after SIGTERM.", least=0
     )
@@ -269,11 +277,13 @@ def settings_parser(prog: str, description: str) -> configargparse.ArgumentParse
 
 
 def _add_flag(parser: configargparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
-    options = {key: value for key, value in field.metadata.items() if key not in {"help", "least"}}
+    limits = {"help", "least", "most"}
+    options = {key: value for key, value in field.metadata.items() if key not in limits}
     if isinstance(field.default, bool):
         options |= {"type": _switch, "metavar": "on|off"}
     elif isinstance(field.default, int | float):
         most = MAX_SECONDS if field.name.endswith("_s") else MAX_COUNT
+        most = field.metadata.get("most", most)
         options["type"] = _number(type(field.default), field.metadata["least"], most)
     text = field.metadata["help"]
     parser.add_argument(

@@ -67,7 +67,10 @@ class _CatalogStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatalogS
     CATALOG_STATE_CURRENT: _CatalogState.ValueType  # 1
     """The files are served as they were last read."""
     CATALOG_STATE_FAULTY_FILES: _CatalogState.ValueType  # 2
-    """The files do not load; the revision before them stays in service."""
+    """The files do not load, or what they make fails the server's self-test; the
+    revision before them stays in service. Where there is none before them,
+    health checks say NOT_SERVING.
+    """
 
 class CatalogState(_CatalogState, metaclass=_CatalogStateEnumTypeWrapper):
     """How a catalog in service stands to its files. New values may be added; treat
@@ -79,7 +82,10 @@ CATALOG_STATE_UNSPECIFIED: CatalogState.ValueType  # 0
 CATALOG_STATE_CURRENT: CatalogState.ValueType  # 1
 """The files are served as they were last read."""
 CATALOG_STATE_FAULTY_FILES: CatalogState.ValueType  # 2
-"""The files do not load; the revision before them stays in service."""
+"""The files do not load, or what they make fails the server's self-test; the
+revision before them stays in service. Where there is none before them,
+health checks say NOT_SERVING.
+"""
 Global___CatalogState: _TypeAlias = CatalogState  # noqa: Y015
 
 class _TaskChangeKind:

@@ -96,6 +96,7 @@ class FaultRule(StrEnum):
     TASK_OF_OTHER_TIER = "task-of-other-tier"
     DUPLICATE_CASE = "duplicate-case"
     LEAKED_CASE = "leaked-case"
+    SELF_TEST = "self-test"
     # Samples of the benchmark.
     DUPLICATE_SAMPLE = "duplicate-sample"
     UNSCORED_SAMPLE = "unscored-sample"

@@ -117,9 +117,9 @@ class RoutingServer:
             await self._ledger.wait_until_tried(LEDGER_WAIT_S)
         await self._wait_for_spend()
         memory.settle()
-        services = ("", _ROUTING.full_name, _CATALOG.full_name)
-        for name in (*services, *map(health_name, parts.catalogs)):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        for live in parts.catalogs.values():
+            live.on_check(lambda *_: self._tell_health(parts))
+        self._tell_health(parts)
         revisions = {name: live.snapshot.revision for name, live in parts.catalogs.items()}
         logger.info(
             "serving",
@@ -129,6 +129,14 @@ class RoutingServer:
                 "catalogs": revisions,
             },
         )
+
+    def _tell_health(self, parts: Parts) -> None:
+        """Says SERVING by the names of catalogs that are ready; of the whole, once all are."""
+        ready = {health_name(name): live.is_ready for name, live in parts.catalogs.items()}
+        whole = dict.fromkeys(("", _ROUTING.full_name, _CATALOG.full_name), all(ready.values()))
+        for name, is_ready in {**whole, **ready}.items():
+            status = health_pb2.HealthCheckResponse
+            self._health.set(name, status.SERVING if is_ready else status.NOT_SERVING)
 
     async def wait(self) -> None:
         """Returns when the server was asked to stop."""

@@ -67,6 +67,7 @@ OTHER_VALUES: dict[object, str] = {
     "metrics_listen": "127.0.0.1:7",
     "log_level": "error",
     "log_format": "text",
+    "self_test_bar": "0.9",
     "keep_prompts": "on",
     "tracing": "otlp",
     "admin": "off",

@@ -610,8 +610,9 @@ def test_bad_file_is_one_fault_with_place_rule_and_suggestion(
         assert len(faults) == 1, [str(fault) for fault in faults]
 
 
-SNAPSHOT_RULES = {FaultRule.UNUSABLE_PRICE}
-"""Found when a catalog is put into service, since prices change without the files."""
+SNAPSHOT_RULES = {FaultRule.UNUSABLE_PRICE, FaultRule.SELF_TEST}
+"""Found when a catalog is put into service: prices change without the files, and the server's
+settings say whether cases have to hold."""
 
 
 def test_every_rule_has_a_bad_file() -> None:
