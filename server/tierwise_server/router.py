@@ -387,9 +387,17 @@ class Router:
             reservation=self._spending.reserve(catalog, caller, _first_cost(choice)),
         )
         ours_alone = query.is_prompt_alone and not standing.is_limited
-        if embedded is not None and ours_alone and not embedded.respelt:
-            embedded.known.answer = _without_text(routed)
+        if embedded is not None and ours_alone:
+            self._remember(query, embedded, _without_text(routed))
         return routed
+
+    def _remember(self, query: Query, embedded: _Embedded, answer: Routed) -> None:
+        """Keeps the answer to a prompt alone."""
+        known = embedded.known
+        if embedded.respelt:
+            known = Known(vector=known.vector, of_other_text=True)
+            self._cache.put(query.embedded_text, known)
+        known.answer = answer
 
     def _checked_opening(self, snapshot: Snapshot, query: Query) -> Opening:
         if query.sent_vector is not None:
@@ -411,7 +419,7 @@ class Router:
         keep = not query.request.keep_nothing
         if keep:
             known = self._cache.get(text)
-            if known is not None:
+            if known is not None and not known.of_other_text:
                 return _Embedded(known=known, cached=True, respelt=respelt)
         encoding = await self._lanes.encode(text, deadline, caller=query.request.caller)
         known = Known(vector=encoding.vector, phrases=phrases_of(text))

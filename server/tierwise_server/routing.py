@@ -114,6 +114,9 @@ class Known:
     vector: NDArray[np.float32]
     phrases: Phrases = field(default_factory=lambda: NO_PHRASES)
     """Phrases of its text; none where only a vector was sent."""
+    of_other_text: bool = False
+    """Whether vector and phrases are those of the text that this one is put right to. A catalog's
+    words decide what that is, so that they hold for `answer` alone."""
     scorer: Scorer | None = None
     leads: tuple[Lead, ...] | None = None
     answer: Routed | None = None

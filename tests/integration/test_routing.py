@@ -18,6 +18,7 @@ from tests.conftest import (
     refused,
 )
 
+from tierwise.v1.catalog_service_pb2 import ReloadCatalogRequest
 from tierwise.v1.decision_pb2 import DecisionKind, SemanticAbstention
 from tierwise.v1.routing_input_pb2 import (
     AttachmentKind,
@@ -428,3 +429,24 @@ async def test_rules_about_text_do_not_apply_to_a_vector(
         assert (decision.tier_id, decision.rule_name) == ("premium", "")
         nothing = await served.decide(embedding(encoder, LIKE_NOTHING))
         assert (nothing.tier_id, nothing.rule_name) == ("mid", "")
+
+
+async def test_a_misspelt_prompt_is_remembered_for_as_long_as_its_spelling_holds(
+    serve: Serve, catalog: CatalogFolder
+) -> None:
+    misspelt = "fix the grammar in this sentense"
+    async with serve(catalog) as served:
+        first = await served.route(misspelt)
+        again = await served.route(misspelt)
+        assert not first.timings.vector_cached
+        assert again.timings.vector_cached
+        assert (again.tier_id, again.score) == (first.tier_id, first.score)
+        assert again.decision_id != first.decision_id
+        # From here on the word is one of the catalog's own, so that it means itself.
+        text = catalog.read("tiers/premium.yaml")
+        catalog.write("tiers/premium.yaml", f"{text.rstrip()}\n      - {misspelt}\n")
+        await served.catalogs.ReloadCatalog(ReloadCatalogRequest(), timeout=CALL_TIMEOUT_S)
+        anew = await served.route(misspelt)
+        assert not anew.timings.vector_cached
+        assert anew.similarity == pytest.approx(1.0, abs=1e-5)
+        assert anew.tier_id == "premium"
