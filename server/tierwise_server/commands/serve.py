@@ -12,6 +12,10 @@ from tierwise_server.parts import ServeError
 from tierwise_server.settings import Settings, read_settings, settings_parser
 from tierwise_server.telemetry import configure_logging
 
+SWITCH_INTERVAL_S = 0.0005
+"""How long a lane may keep the interpreter's lock while the event loop waits for it. Python's 5 ms
+is longer than most calls take, and each call waits for the lock several times."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command and returns its exit status."""
@@ -19,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
         settings_parser("tierwise serve", "Runs the routing service until SIGTERM or SIGINT."), argv
     )
     configure_logging(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         asyncio.run(_serve(settings))
     except ServeError as error:
