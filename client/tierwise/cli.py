@@ -17,7 +17,7 @@ from tierwise.errors import ConfigurationError, RouterError, TierwiseError
 
 Command = Callable[[Sequence[str]], int]
 
-CLIENT_COMMANDS = ("chat", "route", "explain", "reload")
+CLIENT_COMMANDS = ("chat", "route", "explain", "reload", "rollout")
 """Modules of the package that is imported above, which itself keeps grpc quiet; each is imported
 when it is asked for, since `serve` has no use for them."""
 
@@ -26,7 +26,9 @@ SUMMARIES = {
     "route": "decide which tier should answer a prompt",
     "explain": "decide, and show the evidence and what would flip the decision",
     "reload": "make a server read its catalog files again",
+    "rollout": "show which revision each replica serves, until all serve the same",
     "serve": "run the routing service",
+    "health": "ask a server for its health, as probes do",
     "check": "report what is wrong with a catalog's files, and what weakens them",
     "bench": "measure models on sample prompts of each task: quality, cost and latency",
     "calibrate": "fit thresholds and confidence to labelled prompts, by an objective",

@@ -69,6 +69,8 @@ def add_server_options(
     *,
     required: bool,
     otherwise: str = "Without it, the decision is made in this process.",
+    several: bool = False,
+    timeout_s: float = 30,
 ) -> None:
     """Adds the options that say where the router is.
 
@@ -76,19 +78,33 @@ def add_server_options(
         parser: What they are added to.
         required: Whether a server has to be named.
         otherwise: What happens without one, where that is allowed.
+        several: Whether the option may be repeated; `servers_of` then has what was given.
+        timeout_s: Deadline of a call where none is given, in seconds.
     """
     parser.add_argument(
         "--server",
         metavar="HOST:PORT",
-        default=os.environ.get("TIERWISE_SERVER"),
+        action="append" if several else "store",
+        # To a default `append` would add.
+        default=None if several else os.environ.get("TIERWISE_SERVER"),
         required=required and "TIERWISE_SERVER" not in os.environ,
         help="Server to ask; also TIERWISE_SERVER. TIERWISE_SERVER_CA, TIERWISE_CLIENT_CERTIFICATE"
         " and TIERWISE_CLIENT_KEY are for TLS, TIERWISE_TOKEN is a bearer token."
+        + (" Repeat it for each replica." if several else "")
         + ("" if required else f" {otherwise}"),
     )
     parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="SECONDS", help="Deadline; default 30."
+        "--timeout",
+        type=float,
+        default=float(timeout_s),
+        metavar="SECONDS",
+        help=f"Deadline; default {timeout_s:g}.",
     )
+
+
+def servers_of(arguments: argparse.Namespace) -> list[str]:
+    """Returns the servers that were named, by options or else by the environment."""
+    return arguments.server or [os.environ["TIERWISE_SERVER"]]
 
 
 @contextmanager
