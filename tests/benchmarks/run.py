@@ -23,6 +23,7 @@ PROGRAMS = (
     "reload_storm",
     "fairness",
     "overload",
+    "replicas",
     "versus_semantic_router",
     "planning",
     "telemetry",
