@@ -33,6 +33,7 @@ SUMMARIES = {
     "bench": "measure models on sample prompts of each task: quality, cost and latency",
     "calibrate": "fit thresholds and confidence to labelled prompts, by an objective",
     "evaluate": "run held-out cases or a labelled file against a catalog",
+    "suggest": "propose utterances and tasks from logged prompts, with their measured effect",
     "robustness": "count decisions that flip under changes that mean nothing",
     "evidence": "count, import and export labelled outcomes",
     "report": "show what routing did, cost and saved, from the ledger",

@@ -47,6 +47,7 @@ ON_DATA = (
     "wire",
     "ledger_costs",
     "bench_choices",
+    "suggestions",
 )
 """Those that measure on public data."""
 
@@ -92,6 +93,7 @@ def on_data(folder: Path) -> dict[str, list[str]]:
         "wire": [str(folder / "wire")],
         "ledger_costs": [str(folder / "wire")],
         "bench_choices": [str(folder)],
+        "suggestions": [str(folder)],
     }
 
 

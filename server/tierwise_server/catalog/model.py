@@ -53,8 +53,11 @@ class LearnedSettings:
 
     bar: float = 0.85
     """Quality that a tier must be expected to reach, with the dial at rest."""
-    minimum_prompts: int = 300
-    """Different prompts with a label that every tier needs before evidence decides."""
+    minimum_prompts: int = 500
+    """Different prompts with a label that every tier needs before evidence decides. With 300 of
+    MMLU's, over its 57 subjects, routing by evidence is no better than by prompt length; with 500
+    it is (APGR 0.62 against 0.59 in the mean of eight draws, which differ by 0.01). Where prompts
+    are more alike, as in GSM8K, 300 are enough."""
     show: ShownEvidence = ShownEvidence.IDS
 
 

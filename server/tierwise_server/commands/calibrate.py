@@ -137,9 +137,7 @@ def _offer(folder: Path, done: Calibrated, arguments: argparse.Namespace) -> int
         raise CalibrationError("the calibration cannot be written down as it is")
     diff = unified_diff(before, after, CALIBRATION_FILE)
     agreed = arguments.yes
-    if arguments.json:
-        print(json.dumps({**_record(done), "diff": diff, "written": agreed}, ensure_ascii=False))
-    else:
+    if not arguments.json:
         lines = report_lines(
             done.calibration,
             done.fitted,
@@ -149,16 +147,22 @@ def _offer(folder: Path, done: Calibrated, arguments: argparse.Namespace) -> int
         )
         print("\n".join(lines))
         print(f"\n{diff}" if diff else "\nNothing changes.")
-        if diff and not agreed:
-            agreed = _asked(f"Write {folder / CALIBRATION_FILE}? [y/N] ")
+        agreed = bool(diff) and (agreed or _asked(f"Write {folder / CALIBRATION_FILE}? [y/N] "))
     if diff and agreed:
-        changed = read_catalog_files(folder).content_hash != done.files.content_hash
-        if changed:
-            raise EditedMeanwhileError(folder)
-        replace_content(folder / CALIBRATION_FILE, before, after)
-        if not arguments.json:
-            print(f"written: calibration {done.calibration.id}")
+        _write(folder, done.files, before, after)
+    if arguments.json:
+        record = {**_record(done), "diff": diff, "written": bool(diff) and agreed}
+        print(json.dumps(record, ensure_ascii=False))
+    elif agreed:
+        print(f"written: calibration {done.calibration.id}")
     return 0
+
+
+def _write(folder: Path, files: CatalogFiles, before: bytes | None, after: bytes) -> None:
+    """Writes the calibration, unless any file of the catalog was edited since it was read."""
+    if read_catalog_files(folder).content_hash != files.content_hash:
+        raise EditedMeanwhileError(folder)
+    replace_content(folder / CALIBRATION_FILE, before, after)
 
 
 def _record(done: Calibrated) -> dict[str, object]:

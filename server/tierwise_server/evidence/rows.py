@@ -305,10 +305,11 @@ class _RowReading:
         if not isinstance(values, list) or not 0 < len(values) <= MAX_DIMENSIONS:
             self._add("embedding", f"it is not a list of 1 to {MAX_DIMENSIONS} numbers")
             return b""
-        numbers = tuple(number for value in values if (number := _number(value)) is not None)
-        if len(numbers) == len(values) and max(map(abs, numbers)) < _MOST_VALUE:
+        # All at once, since files of vectors have millions of numbers. A sum tells of NaN.
+        is_numeric = {*map(type, values)} <= {int, float}
+        if is_numeric and max(map(abs, values)) < _MOST_VALUE and math.isfinite(sum(values)):
             # With the digits that are written, so that what is read again is the same.
-            vector = packed([round(one, _EMBEDDING_DIGITS) for one in numbers])
+            vector = packed([round(one, _EMBEDDING_DIGITS) for one in values])
             if any(vector):
                 return vector
         self._add("embedding", "its values must be finite numbers, and not all 0")

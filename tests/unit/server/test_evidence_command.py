@@ -57,7 +57,7 @@ def test_columns_of_other_names_are_mapped(
     assert len(load_catalog(folder.path).evidence) == 2
     shown = capsys.readouterr().out
     assert "2 rows added" in shown
-    assert "298 of 300 for budget, 300 of 300 for mid" in shown
+    assert "498 of 500 for budget, 500 of 500 for mid" in shown
 
 
 def test_importing_a_file_twice_adds_nothing(
@@ -129,13 +129,13 @@ def test_the_status_says_what_is_missing(
     capsys.readouterr()
     assert run(folder, "status") == 0
     text = capsys.readouterr().out
-    assert "budget            2 prompts of 300 needed, 298 missing" in text
+    assert "budget            2 prompts of 500 needed, 498 missing" in text
     assert "from import       2 rows" in text
     assert "2 rows name a task that the catalog does not have" in text
     assert run(folder, "status", "--json") == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["is_met"] is False
-    assert [tier["missing_count"] for tier in figures["tiers"]] == [298, 300, 300]
+    assert [tier["missing_count"] for tier in figures["tiers"]] == [498, 500, 500]
     assert figures["sources"] == {"import": 2}
 
 

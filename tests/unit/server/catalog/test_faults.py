@@ -34,6 +34,14 @@ FOLDER_RULES = {
 LIMIT_RULES = {FaultRule.DUPLICATE_LIMIT}
 # See test_evidence_files.py.
 EVIDENCE_RULES = {FaultRule.INVALID_EVIDENCE, FaultRule.TOO_MUCH_EVIDENCE}
+# See benching/test_sample_files.py.
+SAMPLE_RULES = {
+    FaultRule.DUPLICATE_SAMPLE,
+    FaultRule.UNSCORED_SAMPLE,
+    FaultRule.MISSING_REFERENCE,
+    FaultRule.CONTRADICTORY_REFERENCES,
+    FaultRule.INVALID_SCHEMA,
+}
 # These need files of a size or encoding that an edit doesn't make, and have tests below.
 BULK_RULES = {
     FaultRule.INVALID_ENCODING,
@@ -616,8 +624,8 @@ settings say whether cases have to hold."""
 
 
 def test_every_rule_has_a_bad_file() -> None:
-    listed = FOLDER_RULES | BULK_RULES | LIMIT_RULES | EVIDENCE_RULES | SNAPSHOT_RULES
-    shown = {row[3] for row in TABLE.values()} | listed
+    listed = FOLDER_RULES | BULK_RULES | LIMIT_RULES | EVIDENCE_RULES | SAMPLE_RULES
+    shown = {row[3] for row in TABLE.values()} | listed | SNAPSHOT_RULES
     assert shown == set(FaultRule)
 
 
