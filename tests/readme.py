@@ -17,7 +17,7 @@ def settings_table() -> str:
     rows = ["| flag | variable | default | what it does |", "|---|---|---|---|"]
     for field in dataclasses.fields(Settings):
         flag = f"`--{field.name.replace('_', '-')}`"
-        default = f"`{shown_default(field)}`" if field.default != "" else ""
+        default = f"`{shown_default(field)}`" if shown_default(field) else ""
         text = field.metadata["help"].replace("|", "\\|")
         rows.append(f"| {flag} | `{environment_variable(field.name)}` | {default} | {text} |")
     return "\n".join(rows)

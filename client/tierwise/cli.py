@@ -34,6 +34,7 @@ SUMMARIES = {
     "calibrate": "fit thresholds and confidence to labelled prompts, by an objective",
     "evaluate": "run held-out cases or a labelled file against a catalog",
     "suggest": "propose utterances and tasks from logged prompts, with their measured effect",
+    "candidate": "compare a candidate's files with those in service, take or drop them",
     "robustness": "count decisions that flip under changes that mean nothing",
     "evidence": "count, import and export labelled outcomes",
     "report": "show what routing did, cost and saved, from the ledger",

@@ -162,6 +162,11 @@ class LiveCatalog:
         return self._status
 
     @property
+    def content_hash(self) -> str:
+        """Hash of the files that the snapshot was made of."""
+        return self._served_hash
+
+    @property
     def is_ready(self) -> bool:
         """Whether what is in service has passed the self-test, where there is one."""
         return self._is_ready

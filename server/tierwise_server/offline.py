@@ -16,6 +16,10 @@ from tierwise_server.learning import Prediction
 from tierwise_server.scoring import Phrases
 from tierwise_server.snapshot import Snapshot
 
+INLINE_CHARACTERS = 20_000
+"""Texts up to this length are matched against rules on the event loop (under 0.3 ms); longer ones
+on another thread."""
+
 
 def open_by(snapshot: Snapshot, request: RoutingRequest) -> Opening:
     """Tries what needs no vector.

@@ -11,8 +11,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from tierwise_server.candidates.candidate import Candidate
 from tierwise_server.catalog.faults import CatalogInvalidError
 from tierwise_server.deciding import language
 from tierwise_server.encoder.errors import EncoderError
@@ -37,6 +39,8 @@ class Parts:
 
     encoder: OnnxEncoder
     catalogs: Mapping[str, LiveCatalog]
+    candidates: Mapping[str, Candidate]
+    """By the name of the catalog that each is for."""
 
 
 def load_parts(settings: Settings) -> Parts:
@@ -52,7 +56,18 @@ def load_parts(settings: Settings) -> Parts:
         name: load_catalog(name, folder, encoder, settings)
         for name, folder in settings.catalogs.items()
     }
-    return Parts(encoder=encoder, catalogs=catalogs)
+    candidates = {
+        name: Candidate(name, folder, partial(_open_candidate, name, folder, encoder, settings))
+        for name, folder in settings.candidates.items()
+    }
+    return Parts(encoder=encoder, catalogs=catalogs, candidates=candidates)
+
+
+def _open_candidate(
+    name: str, folder: Path, encoder: OnnxEncoder, settings: Settings
+) -> LiveCatalog:
+    # No catalog has such a name, so their vectors stay apart.
+    return _open_catalog(f"{name}.candidate", folder, encoder, settings)
 
 
 def load_encoder(settings: Settings) -> OnnxEncoder:
@@ -94,22 +109,8 @@ def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settin
     Raises:
         ServeError: Its files are faulty.
     """
-    stores = Path(settings.cache_path) / "vectors" / name
-    embed, embed_evidence, embed_cases = (
-        UtteranceEmbedder(
-            UtteranceStore(folder, encoder.encoder_id), encoder, threads=settings.lane_count
-        ).embed
-        for folder in (stores, stores / "evidence", stores / "cases")
-    )
     try:
-        live = LiveCatalog(
-            name,
-            folder,
-            embed=embed,
-            encoder_id=encoder.encoder_id,
-            embed_evidence=embed_evidence,
-            self_test=_self_test(settings.self_test_bar, embed_cases),
-        )
+        live = _open_catalog(name, folder, encoder, settings)
     except CatalogInvalidError as error:
         count = len(error.faults)
         raise ServeError(
@@ -123,6 +124,24 @@ def load_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settin
             extra={"catalog": name, "tuned_for": tuned_for, "encoder": encoder.model_id},
         )
     return live
+
+
+def _open_catalog(name: str, folder: Path, encoder: OnnxEncoder, settings: Settings) -> LiveCatalog:
+    stores = Path(settings.cache_path) / "vectors" / name
+    embed, embed_evidence, embed_cases = (
+        UtteranceEmbedder(
+            UtteranceStore(folder, encoder.encoder_id), encoder, threads=settings.lane_count
+        ).embed
+        for folder in (stores, stores / "evidence", stores / "cases")
+    )
+    return LiveCatalog(
+        name,
+        folder,
+        embed=embed,
+        encoder_id=encoder.encoder_id,
+        embed_evidence=embed_evidence,
+        self_test=_self_test(settings.self_test_bar, embed_cases),
+    )
 
 
 def _self_test(bar: float, embed: EmbedUtterances) -> SelfTest | None:

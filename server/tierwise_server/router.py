@@ -12,17 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tierwise_server.arms import FORCED, Arm, Draw
 from tierwise_server.call_limits import CallControl
+from tierwise_server.candidates.trial import Trial
 from tierwise_server.deciding.decide import Opening, close_decision
 from tierwise_server.deciding.errors import (
-    EncoderMismatchError,
-    FieldFault,
-    InvalidFieldsError,
     RequestError,
     each_below,
     shown,
@@ -33,17 +29,22 @@ from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.explaining import explain
 from tierwise_server.fleet.monitor import FleetMonitor
 from tierwise_server.live_catalog import LiveCatalog, RevisionMismatchError
-from tierwise_server.offline import open_by, predict
+from tierwise_server.offline import INLINE_CHARACTERS, open_by, predict
 from tierwise_server.planning.choice import ModelChoice, explain_drops, plan_models
-from tierwise_server.routing import Explained, Known, Query, Routed, SentVector, Timings
+from tierwise_server.planning.errors import NoModelQualifiesError
+from tierwise_server.routing import (
+    Explained,
+    Known,
+    Query,
+    Routed,
+    Timings,
+    seed_of,
+)
 from tierwise_server.scoring import NO_PHRASES, phrases_of
+from tierwise_server.sent_vectors import check_vector, unit_of
 from tierwise_server.snapshot import Snapshot
 from tierwise_server.spending.control import SpendControl
 from tierwise_server.spending.standing import within_limits
-
-INLINE_CHARACTERS = 20_000
-"""Texts up to this length are matched against rules on the event loop (under 0.3 ms); longer ones
-on another thread."""
 
 BATCH_PIECE = 8
 """Prompts of one batch that wait for the encoder or are in it at a time. More would stand before
@@ -74,6 +75,14 @@ class _Embedded:
     cached: bool = False
     respelt: bool = False
     """Whether it was put right first, so that it is also what another text became."""
+
+
+class _Start(NamedTuple):
+    """What a decision begins with."""
+
+    snapshot: Snapshot
+    opening: Opening
+    draw: Draw | None
 
 
 class Router:
@@ -112,6 +121,8 @@ class Router:
         self._fleet = fleet or FleetMonitor()
         self._spending = spending or SpendControl()
         self._calls = calls or CallControl()
+        self.trials: dict[str, Trial] = {}
+        """Candidates by the name of the catalog that they are tried beside."""
 
     def forget_scores(self) -> None:
         """Drops what was found by catalogs that may be out of service; vectors stay.
@@ -156,7 +167,21 @@ class Router:
     async def _route(
         self, live: LiveCatalog, query: Query, started: float, deadline: float | None
     ) -> Routed:
-        snapshot = live.snapshot
+        routed = await self._decided(live, live.snapshot, query, started, deadline)
+        trial = self.trials.get(live.name)
+        if trial is not None:
+            trial.decided(live.snapshot, query, routed)
+        return routed
+
+    async def _decided(
+        self,
+        live: LiveCatalog,
+        served: Snapshot,
+        query: Query,
+        started: float,
+        deadline: float | None,
+    ) -> Routed:
+        snapshot, draw = self._drawn(live.name, served, query)
         if query.is_prompt_alone:
             known = self._cache.get(query.embedded_text)
             answer = known.answer if known is not None else None
@@ -166,9 +191,9 @@ class Router:
                 and answer.fleet is self._fleet.view(live.name)
             ):
                 spent = time.perf_counter() - started
-                return answer.after(Timings(total_s=spent, vector_cached=True))
-        opening = await self._open(snapshot, query)
-        return await self._finish(live.name, snapshot, query, opening, started, deadline)
+                return answer.after(Timings(total_s=spent, vector_cached=True), draw=draw)
+        start = await self._start(served, snapshot, draw, query)
+        return await self._finish(live.name, served, query, start, started, deadline)
 
     async def route_all(
         self, queries: Sequence[Query], *, path: str, deadline: float | None = None
@@ -205,25 +230,24 @@ class Router:
         deadline: float | None,
     ) -> list[Routed]:
         snapshots = {name: self.catalogs[name].snapshot for name in set(names)}
-        openings = await asyncio.get_running_loop().run_in_executor(
-            None,
-            lambda: each_below(
-                path,
-                zip(names, queries, strict=True),
-                lambda pair: self._checked_opening(snapshots[pair[0]], pair[1]),
-            ),
+        drawn = [
+            (snapshots[name], *self._drawn(name, snapshots[name], query), query)
+            for name, query in zip(names, queries, strict=True)
+        ]
+        starts = await asyncio.get_running_loop().run_in_executor(
+            None, lambda: each_below(path, drawn, lambda one: self._checked_start(*one))
         )
         if deadline is not None:
-            self._check_deadline(queries, openings, deadline)
+            self._check_deadline(queries, [one.opening for one in starts], deadline)
         piece = asyncio.Semaphore(BATCH_PIECE)
         tasks = [
             asyncio.ensure_future(
-                self._finish(name, snapshots[name], query, opening, started, deadline, piece=piece)
+                self._finish(name, snapshots[name], query, start, started, deadline, piece=piece)
             )
-            for name, query, opening in zip(names, queries, openings, strict=True)
+            for name, query, start in zip(names, queries, starts, strict=True)
         ]
         try:
-            return list(await asyncio.gather(*tasks))
+            decided = list(await asyncio.gather(*tasks))
         except BaseException:
             for task in tasks:
                 if task.done() and not task.cancelled() and task.exception() is None:
@@ -233,6 +257,10 @@ class Router:
             # One refusal refuses the batch; what still waits must not cost encoder time.
             for task in tasks:
                 task.cancel()
+        for name, query, routed in zip(names, queries, decided, strict=True):
+            if name in self.trials:
+                self.trials[name].decided(self.catalogs[name].snapshot, query, routed)
+        return decided
 
     async def explain(
         self,
@@ -255,8 +283,9 @@ class Router:
         """
         started = time.perf_counter()
         live = self.live(query.catalog)
-        if expected_revision and expected_revision != live.snapshot.revision:
-            raise RevisionMismatchError(expected=expected_revision, actual=live.snapshot.revision)
+        snapshot, _ = self._drawn(live.name, live.snapshot, query)
+        if expected_revision and expected_revision != snapshot.revision:
+            raise RevisionMismatchError(expected=expected_revision, actual=snapshot.revision)
         with self._calls.entered(live.name, query.request.caller):
             return await self._explain(live, query, task_limit, started, deadline)
 
@@ -268,10 +297,10 @@ class Router:
         started: float,
         deadline: float | None,
     ) -> Explained:
-        snapshot = live.snapshot
+        served = live.snapshot
         # Anew, since what is remembered of a prompt says nothing of the rules that hold for it.
-        opening = await self._open(snapshot, query)
-        routed = await self._finish(live.name, snapshot, query, opening, started, deadline)
+        start = await self._start(served, *self._drawn(live.name, served, query), query)
+        routed = await self._finish(live.name, served, query, start, started, deadline)
         self._release(routed)
         explanation = await asyncio.get_running_loop().run_in_executor(
             None,
@@ -293,7 +322,7 @@ class Router:
             routed.opening.request,
             language=routed.opening.language,
             fleet=routed.fleet,
-            seed=_seed(query),
+            seed=seed_of(query),
         )
         return Explained(routed=routed, explanation=explanation, dropped_models=dropped)
 
@@ -324,14 +353,32 @@ class Router:
     async def _finish(
         self,
         catalog: str,
-        snapshot: Snapshot,
+        served: Snapshot,
         query: Query,
-        opening: Opening,
+        start: _Start,
         started: float,
         deadline: float | None,
         *,
         piece: asyncio.Semaphore | None = None,
     ) -> Routed:
+        try:
+            return await self._finish_by(catalog, query, start, started, deadline, piece)
+        except NoModelQualifiesError:
+            if start.snapshot is served:
+                raise
+        start = await self._start(served, served, FORCED, query)
+        return await self._finish_by(catalog, query, start, started, deadline, piece)
+
+    async def _finish_by(
+        self,
+        catalog: str,
+        query: Query,
+        start: _Start,
+        started: float,
+        deadline: float | None,
+        piece: asyncio.Semaphore | None,
+    ) -> Routed:
+        snapshot, opening = start.snapshot, start.opening
         caller = query.request.caller
         self._spending.admit(catalog, caller)
         if not opening.needs_vector:
@@ -364,7 +411,7 @@ class Router:
             opening.request,
             language=opening.language,
             fleet=fleet,
-            seed=_seed(query),
+            seed=seed_of(query),
         )
         routed = Routed(
             catalog=catalog,
@@ -385,6 +432,8 @@ class Router:
             ),
             fleet=fleet,
             reservation=self._spending.reserve(catalog, caller, _first_cost(choice)),
+            spend_limited=bool(standing.reached),
+            draw=start.draw,
         )
         ours_alone = query.is_prompt_alone and not standing.is_limited
         if embedded is not None and ours_alone:
@@ -399,21 +448,49 @@ class Router:
             self._cache.put(query.embedded_text, known)
         known.answer = answer
 
-    def _checked_opening(self, snapshot: Snapshot, query: Query) -> Opening:
-        if query.sent_vector is not None:
-            _check_vector(query.sent_vector, self._encoder_id, self._dimensions)
-        return open_by(snapshot, query.request)
+    def _drawn(self, name: str, served: Snapshot, query: Query) -> tuple[Snapshot, Draw | None]:
+        """Returns what is to decide: what is in service, or the candidate for some callers."""
+        trial = self.trials.get(name)
+        return (served, None) if trial is None else trial.draw(served, query)
 
-    async def _open(self, snapshot: Snapshot, query: Query) -> Opening:
+    def _checked_start(
+        self, served: Snapshot, snapshot: Snapshot, draw: Draw | None, query: Query
+    ) -> _Start:
+        if query.sent_vector is not None:
+            check_vector(query.sent_vector, self._encoder_id, self._dimensions)
+        if draw is not None and draw.arm is Arm.CANDIDATE:
+            try:
+                return _Start(snapshot, open_by(snapshot, query.request), draw)
+            except RequestError:
+                # It names what the candidate does not have: no fault of the caller's.
+                snapshot, draw = served, FORCED
+        return _Start(snapshot, open_by(snapshot, query.request), draw)
+
+    async def _start(
+        self, served: Snapshot, snapshot: Snapshot, draw: Draw | None, query: Query
+    ) -> _Start:
         if len(query.request.text) <= INLINE_CHARACTERS:
-            return self._checked_opening(snapshot, query)
+            return self._checked_start(served, snapshot, draw, query)
         return await asyncio.get_running_loop().run_in_executor(
-            None, self._checked_opening, snapshot, query
+            None, self._checked_start, served, snapshot, draw, query
         )
+
+    async def known(self, text: str) -> Known:
+        """Returns what is known of a text that is embedded for nobody in particular.
+
+        Raises:
+            QueueFullError: Too many prompts wait for the encoder.
+        """
+        known = self._cache.get(text)
+        if known is None or known.of_other_text:
+            encoding = await self._lanes.encode(text, None)
+            known = Known(vector=encoding.vector, phrases=phrases_of(text))
+            self._cache.put(text, known)
+        return known
 
     async def _embed(self, snapshot: Snapshot, query: Query, deadline: float | None) -> _Embedded:
         if query.sent_vector is not None:
-            return _Embedded(known=Known(vector=_unit(query.sent_vector.values)))
+            return _Embedded(known=Known(vector=unit_of(query.sent_vector.values)))
         text = snapshot.spelling.corrected(query.embedded_text)
         respelt = text != query.embedded_text
         keep = not query.request.keep_nothing
@@ -451,32 +528,3 @@ def _without_text(routed: Routed) -> Routed:
 def _first_cost(choice: ModelChoice | None) -> int:
     """Returns the estimated cost of a decision's first call; 0 where it is not known."""
     return choice.estimated_cost_nano_usd or 0 if choice is not None else 0
-
-
-def _seed(query: Query) -> bytes:
-    """Returns what weighted choices are keyed by where the request has no affinity key."""
-    if query.sent_vector is not None:
-        return query.sent_vector.values.tobytes()
-    return query.request.text.encode(errors="surrogatepass")
-
-
-def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    # In doubles, since the squares of small and large floats are zero and infinite.
-    wide = values.astype(np.float64)
-    return (wide / np.linalg.norm(wide)).astype(np.float32)
-
-
-def _check_vector(vector: SentVector, encoder_id: str, dimensions: int) -> None:
-    if vector.encoder_id != encoder_id:
-        raise EncoderMismatchError(
-            "embedding.encoder_id", expected=encoder_id, actual=vector.encoder_id
-        )
-    problem = ""
-    if len(vector.values) != dimensions:
-        problem = f"needs {dimensions} values, got {len(vector.values)}"
-    elif not np.isfinite(vector.values).all():
-        problem = "has a value that is not finite"
-    elif not vector.values.any():
-        problem = "must not be all zero"
-    if problem:
-        raise InvalidFieldsError([FieldFault(field="embedding.values", description=problem)])

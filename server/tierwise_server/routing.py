@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tierwise_server.arms import Draw
 from tierwise_server.deciding.decide import Opening
 from tierwise_server.deciding.decision import Verdict
 from tierwise_server.deciding.request import RoutingRequest
@@ -40,6 +41,13 @@ class Query:
     sent_vector: SentVector | None = None
     is_prompt_alone: bool = False
     """Whether there is nothing but a prompt that is embedded as it is."""
+
+
+def seed_of(query: Query) -> bytes:
+    """Returns what weighted choices are keyed by where the request has no affinity key."""
+    if query.sent_vector is not None:
+        return query.sent_vector.values.tobytes()
+    return query.request.text.encode(errors="surrogatepass")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +85,26 @@ class Routed:
     """What was known of the models' health."""
     reservation: Reservation | None = None
     """What the caller's spend limits hold back for it; None where it has none."""
+    spend_limited: bool = False
+    """Whether the caller has reached a spend limit."""
+    draw: Draw | None = None
+    """The caller's arm, where a candidate decides for a share of them."""
 
-    def after(self, timings: Timings, opening: Opening | None = None) -> Routed:
-        """Returns the decision with other timings, and with another opening where one is given.
+    @property
+    def propensity(self) -> float | None:
+        """Share of all affinity keys that get this snapshot and this model.
+
+        None where nothing was left to chance.
+        """
+        of_model = self.choice.propensity if self.choice is not None else None
+        if self.draw is None:
+            return of_model
+        return self.draw.propensity * (1.0 if of_model is None else of_model)
+
+    def after(
+        self, timings: Timings, opening: Opening | None = None, draw: Draw | None = None
+    ) -> Routed:
+        """Returns the decision with other timings and draw, and with another opening if given.
 
         Written out, since every call comes by here and `dataclasses.replace` takes twice the time.
         """
@@ -95,6 +120,7 @@ class Routed:
             phrases=self.phrases,
             timings=timings,
             fleet=self.fleet,
+            draw=draw,
         )
 
 

@@ -79,6 +79,21 @@ class Settings:
         metavar="[NAME=]FOLDER",
         action="append",
     )
+    candidate: tuple[str, ...] = _setting(
+        (),
+        "Folder of files that are tried beside a catalog, as [NAME=]FOLDER; repeat it for several"
+        " catalogs. Every request is decided by both, the second time after its answer. The folder"
+        " may come and go.",
+        metavar="[NAME=]FOLDER",
+        action="append",
+    )
+    canary_share: float = _setting(
+        0.0,
+        "Share of the callers that candidates decide for, from 0 to 1, by a hash of the affinity"
+        " key, else the caller, else the prompt. 0 only compares.",
+        least=0,
+        most=1,
+    )
     cache_dir: str = _setting(
         "", "Folder for the built encoder and cached vectors; by default in the user's cache."
     )
@@ -224,14 +239,23 @@ class Settings:
     @property
     def catalogs(self) -> Mapping[str, Path]:
         """Folders by name, the default catalog first."""
-        folders: dict[str, Path] = {}
-        for entry in self.catalog:
-            named = _NAMED_CATALOG.fullmatch(entry)
-            name, folder = named.groups() if named else (DEFAULT_CATALOG, entry)
-            if name in folders:
-                raise SettingsError(f"--catalog: two catalogs are called {name!r}")
-            folders[name] = Path(folder)
-        return folders
+        return _folders("--catalog", self.catalog)
+
+    @property
+    def candidates(self) -> Mapping[str, Path]:
+        """Folders of candidates by the name of the catalog that each is for."""
+        return _folders("--candidate", self.candidate)
+
+
+def _folders(flag: str, entries: Sequence[str]) -> dict[str, Path]:
+    folders: dict[str, Path] = {}
+    for entry in entries:
+        named = _NAMED_CATALOG.fullmatch(entry)
+        name, folder = named.groups() if named else (DEFAULT_CATALOG, entry)
+        if name in folders:
+            raise SettingsError(f"{flag}: two catalogs are called {name!r}")
+        folders[name] = Path(folder)
+    return folders
 
 
 def is_local(address: str) -> bool:
@@ -290,7 +314,7 @@ def _add_flag(parser: configargparse.ArgumentParser, field: dataclasses.Field[An
         f"--{field.name.replace('_', '-')}",
         env_var=environment_variable(field.name),
         default=None,
-        help=f"{text} Default: {shown_default(field)}." if field.default != "" else text,
+        help=f"{text} Default: {shown_default(field)}." if shown_default(field) else text,
         **options,
     )
 
@@ -335,8 +359,9 @@ def read_settings(parser: configargparse.ArgumentParser, argv: Sequence[str]) ->
         for field in dataclasses.fields(Settings)
         if values[field.name] is not None
     }
-    if "catalog" in given:
-        given["catalog"] = tuple(given["catalog"])
+    for name in ("catalog", "candidate"):
+        if name in given:
+            given[name] = tuple(given[name])
     settings = Settings(**given)
     try:
         _check(settings)
@@ -349,6 +374,10 @@ def _check(settings: Settings) -> None:
     """Refuses what only shows when values are read."""
     if not settings.catalogs:
         raise SettingsError("--catalog: give at least one folder")
+    for name in settings.candidates.keys() - settings.catalogs.keys():
+        raise SettingsError(f"--candidate: no catalog is called {name!r}")
+    if settings.canary_share and not settings.candidates:
+        raise SettingsError("--canary-share: needs --candidate")
     if settings.ledger_url and not _LEDGER.fullmatch(settings.ledger_url):
         # Without the value, which may hold a password.
         raise SettingsError("--ledger: takes sqlite:///FILE, postgresql://HOST/DATABASE or none")

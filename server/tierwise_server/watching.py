@@ -11,10 +11,9 @@ import asyncio
 import contextlib
 import logging
 from pathlib import Path
+from typing import Protocol
 
 import watchfiles
-
-from tierwise_server.live_catalog import LiveCatalog
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +21,17 @@ DEBOUNCE_MS = 100
 """Events this close together are one look: an editor's save is several of them."""
 
 
-async def keep_current(live: LiveCatalog, *, interval_s: float, stop: asyncio.Event) -> None:
+class Watched(Protocol):
+    """A folder whose content counts."""
+
+    name: str
+    folder: Path
+
+    async def check_files(self) -> None:
+        """Takes over what the folder holds now."""
+
+
+async def keep_current(live: Watched, *, interval_s: float, stop: asyncio.Event) -> None:
     """Puts edits of a catalog's files into service until told to stop.
 
     Args:
@@ -62,7 +71,7 @@ async def keep_current(live: LiveCatalog, *, interval_s: float, stop: asyncio.Ev
             await asyncio.gather(*watchers, return_exceptions=True)
 
 
-async def _look(live: LiveCatalog) -> None:
+async def _look(live: Watched) -> None:
     """Compares the content; whatever goes wrong, the next look comes."""
     try:
         await live.check_files()

@@ -13,7 +13,12 @@ import grpc
 
 from tierwise.errors import ConfigurationError, router_error
 from tierwise.router_channel import RouterAccess
-from tierwise.v1.catalog_service_pb2 import ReloadCatalogRequest, ReloadCatalogResponse
+from tierwise.v1.catalog_service_pb2 import (
+    GetCandidateStatusRequest,
+    GetCandidateStatusResponse,
+    ReloadCatalogRequest,
+    ReloadCatalogResponse,
+)
 from tierwise.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tierwise.v1.routing_service_pb2 import (
     ExplainDecisionRequest,
@@ -60,6 +65,13 @@ class RemoteRouter:
         """Makes the server read its catalog files again."""
         try:
             return self._catalog.ReloadCatalog(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise router_error(error) from error
+
+    def candidate_status(self, request: GetCandidateStatusRequest) -> GetCandidateStatusResponse:
+        """Returns how a catalog's candidate compares."""
+        try:
+            return self._catalog.GetCandidateStatus(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
             raise router_error(error) from error
 

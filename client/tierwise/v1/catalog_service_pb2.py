@@ -27,13 +27,15 @@ from tierwise.v1 import evidence_pb2 as tierwise_dot_v1_dot_evidence__pb2
 from tierwise.v1 import model_pb2 as tierwise_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tierwise/v1/catalog_service.proto\x12\x0btierwise.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atierwise/v1/evidence.proto\x1a\x17tierwise/v1/model.proto\"\xc8\x02\n\x07\x43\x61talog\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12-\n\tload_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nencoder_id\x18\x04 \x01(\t\x12\x11\n\tscorer_id\x18\x05 \x01(\t\x12\x10\n\x08tier_ids\x18\x06 \x03(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_tier_id\x18\x07 \x01(\t\x12\x17\n\x0fscore_threshold\x18\x08 \x01(\x01\x12\x12\n\ntie_margin\x18\t \x01(\x01\x12\x12\n\ntask_count\x18\n \x01(\x05\x12\x17\n\x0futterance_count\x18\x0b \x01(\x05\x12\x12\n\nrule_count\x18\x0c \x01(\x05\x12\x13\n\x0bmodel_count\x18\r \x01(\x05\x12\x19\n\x11\x62\x61seline_model_id\x18\x0e \x01(\t\"q\n\x04Tier\x12\x0f\n\x07tier_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12 \n\x05tasks\x18\x04 \x03(\x0b\x32\x11.tierwise.v1.Task\x12\x13\n\x0bmodel_count\x18\x05 \x01(\x05\"\x88\x01\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fscore_threshold\x18\x03 \x01(\x01\x12\x17\n\x0futterance_count\x18\x04 \x01(\x05\x12\x13\n\x0bsource_file\x18\x05 \x01(\t\x12\x13\n\x0bsource_line\x18\x06 \x01(\x05\"$\n\x11GetCatalogRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\";\n\x12GetCatalogResponse\x12%\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x14.tierwise.v1.Catalog\"*\n\x17GetCatalogStatusRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\"\xc0\x03\n\x18GetCatalogStatusResponse\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.tierwise.v1.CatalogState\x12\x10\n\x08revision\x18\x02 \x01(\t\x12-\n\tload_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncheck_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06\x66\x61ults\x18\x05 \x03(\x0b\x32\x19.tierwise.v1.CatalogFault\x12-\n\x08\x65vidence\x18\x06 \x01(\x0b\x32\x1b.tierwise.v1.EvidenceStatus\x12\x38\n\x11\x63\x61libration_state\x18\x07 \x01(\x0e\x32\x1d.tierwise.v1.CalibrationState\x12\x16\n\x0e\x63\x61libration_id\x18\x08 \x01(\t\x12\x1f\n\x17stale_calibration_parts\x18\t \x03(\t\x12\x16\n\x0e\x64\x65\x63ision_count\x18\n \x01(\x03\x12$\n\x1c\x64\x65\x63ision_without_index_count\x18\x0b \x01(\x03\"k\n\x0c\x43\x61talogFault\x12\x13\n\x0bsource_file\x18\x01 \x01(\t\x12\x13\n\x0bsource_line\x18\x02 \x01(\x05\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\nsuggestion\x18\x05 \x01(\t\"J\n\x10ListTiersRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x11ListTiersResponse\x12 \n\x05tiers\x18\x01 \x03(\x0b\x32\x11.tierwise.v1.Tier\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x18\n\x10\x63\x61talog_revision\x18\x03 \x01(\t\"K\n\x11ListModelsRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tierwise.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x18\n\x10\x63\x61talog_revision\x18\x03 \x01(\t\"Y\n\x14ReloadCatalogRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\t\"\x88\x01\n\x15ReloadCatalogResponse\x12%\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x14.tierwise.v1.Catalog\x12\x19\n\x11previous_revision\x18\x02 \x01(\t\x12-\n\x0ctask_changes\x18\x03 \x03(\x0b\x32\x17.tierwise.v1.TaskChange\"\x88\x01\n\nTaskChange\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.tierwise.v1.TaskChangeKind\x12\x1d\n\x15\x61\x64\x64\x65\x64_utterance_count\x18\x03 \x01(\x05\x12\x1f\n\x17removed_utterance_count\x18\x04 \x01(\x05*\x8f\x01\n\x10\x43\x61librationState\x12!\n\x1d\x43\x41LIBRATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41LIBRATION_STATE_ABSENT\x10\x01\x12\x1d\n\x19\x43\x41LIBRATION_STATE_CURRENT\x10\x02\x12\x1b\n\x17\x43\x41LIBRATION_STATE_STALE\x10\x03*h\n\x0c\x43\x61talogState\x12\x1d\n\x19\x43\x41TALOG_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41TALOG_STATE_CURRENT\x10\x01\x12\x1e\n\x1a\x43\x41TALOG_STATE_FAULTY_FILES\x10\x02*\x8b\x01\n\x0eTaskChangeKind\x12 \n\x1cTASK_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16TASK_CHANGE_KIND_ADDED\x10\x01\x12\x1c\n\x18TASK_CHANGE_KIND_REMOVED\x10\x02\x12\x1d\n\x19TASK_CHANGE_KIND_MODIFIED\x10\x03\x32\xcc\x03\n\x0e\x43\x61talogService\x12R\n\nGetCatalog\x12\x1e.tierwise.v1.GetCatalogRequest\x1a\x1f.tierwise.v1.GetCatalogResponse\"\x03\x90\x02\x01\x12\x64\n\x10GetCatalogStatus\x12$.tierwise.v1.GetCatalogStatusRequest\x1a%.tierwise.v1.GetCatalogStatusResponse\"\x03\x90\x02\x01\x12O\n\tListTiers\x12\x1d.tierwise.v1.ListTiersRequest\x1a\x1e.tierwise.v1.ListTiersResponse\"\x03\x90\x02\x01\x12R\n\nListModels\x12\x1e.tierwise.v1.ListModelsRequest\x1a\x1f.tierwise.v1.ListModelsResponse\"\x03\x90\x02\x01\x12[\n\rReloadCatalog\x12!.tierwise.v1.ReloadCatalogRequest\x1a\".tierwise.v1.ReloadCatalogResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tierwise/v1/catalog_service.proto\x12\x0btierwise.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1atierwise/v1/evidence.proto\x1a\x17tierwise/v1/model.proto\",\n\x19GetCandidateStatusRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\"\xa6\x04\n\x1aGetCandidateStatusResponse\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.tierwise.v1.CandidateState\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x03 \x01(\t\x12\x1a\n\x12\x63\x61ndidate_revision\x18\x04 \x01(\t\x12\x1e\n\x16\x63\x61ndidate_content_hash\x18\x05 \x01(\t\x12)\n\x06\x66\x61ults\x18\x06 \x03(\x0b\x32\x19.tierwise.v1.CatalogFault\x12\x14\n\x0c\x63\x61nary_share\x18\x07 \x01(\x01\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x0b\x64ifferences\x18\t \x03(\x0b\x32 .tierwise.v1.CandidateDifference\x12X\n\x11uncompared_counts\x18\n \x03(\x0b\x32=.tierwise.v1.GetCandidateStatusResponse.UncomparedCountsEntry\x12\x1b\n\x13live_decision_count\x18\x0b \x01(\x03\x12 \n\x18\x63\x61ndidate_decision_count\x18\x0c \x01(\x03\x1a\x37\n\x15UncomparedCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd2\x01\n\x13\x43\x61ndidateDifference\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07tier_id\x18\x02 \x01(\t\x12\x19\n\x11\x63\x61ndidate_tier_id\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65\x63ision_count\x18\x04 \x01(\x03\x12\x18\n\x10other_task_count\x18\x05 \x01(\x03\x12\x14\n\x0cpriced_count\x18\x06 \x01(\x03\x12\x15\n\rcost_nano_usd\x18\x07 \x01(\x03\x12\x1f\n\x17\x63\x61ndidate_cost_nano_usd\x18\x08 \x01(\x03\"\xc8\x02\n\x07\x43\x61talog\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12-\n\tload_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nencoder_id\x18\x04 \x01(\t\x12\x11\n\tscorer_id\x18\x05 \x01(\t\x12\x10\n\x08tier_ids\x18\x06 \x03(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_tier_id\x18\x07 \x01(\t\x12\x17\n\x0fscore_threshold\x18\x08 \x01(\x01\x12\x12\n\ntie_margin\x18\t \x01(\x01\x12\x12\n\ntask_count\x18\n \x01(\x05\x12\x17\n\x0futterance_count\x18\x0b \x01(\x05\x12\x12\n\nrule_count\x18\x0c \x01(\x05\x12\x13\n\x0bmodel_count\x18\r \x01(\x05\x12\x19\n\x11\x62\x61seline_model_id\x18\x0e \x01(\t\"q\n\x04Tier\x12\x0f\n\x07tier_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12 \n\x05tasks\x18\x04 \x03(\x0b\x32\x11.tierwise.v1.Task\x12\x13\n\x0bmodel_count\x18\x05 \x01(\x05\"\x88\x01\n\x04Task\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x17\n\x0fscore_threshold\x18\x03 \x01(\x01\x12\x17\n\x0futterance_count\x18\x04 \x01(\x05\x12\x13\n\x0bsource_file\x18\x05 \x01(\t\x12\x13\n\x0bsource_line\x18\x06 \x01(\x05\"$\n\x11GetCatalogRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\";\n\x12GetCatalogResponse\x12%\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x14.tierwise.v1.Catalog\"*\n\x17GetCatalogStatusRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\"\xc0\x03\n\x18GetCatalogStatusResponse\x12(\n\x05state\x18\x01 \x01(\x0e\x32\x19.tierwise.v1.CatalogState\x12\x10\n\x08revision\x18\x02 \x01(\t\x12-\n\tload_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncheck_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06\x66\x61ults\x18\x05 \x03(\x0b\x32\x19.tierwise.v1.CatalogFault\x12-\n\x08\x65vidence\x18\x06 \x01(\x0b\x32\x1b.tierwise.v1.EvidenceStatus\x12\x38\n\x11\x63\x61libration_state\x18\x07 \x01(\x0e\x32\x1d.tierwise.v1.CalibrationState\x12\x16\n\x0e\x63\x61libration_id\x18\x08 \x01(\t\x12\x1f\n\x17stale_calibration_parts\x18\t \x03(\t\x12\x16\n\x0e\x64\x65\x63ision_count\x18\n \x01(\x03\x12$\n\x1c\x64\x65\x63ision_without_index_count\x18\x0b \x01(\x03\"k\n\x0c\x43\x61talogFault\x12\x13\n\x0bsource_file\x18\x01 \x01(\t\x12\x13\n\x0bsource_line\x18\x02 \x01(\x05\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x12\n\nsuggestion\x18\x05 \x01(\t\"J\n\x10ListTiersRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x11ListTiersResponse\x12 \n\x05tiers\x18\x01 \x03(\x0b\x32\x11.tierwise.v1.Tier\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x18\n\x10\x63\x61talog_revision\x18\x03 \x01(\t\"K\n\x11ListModelsRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tierwise.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x18\n\x10\x63\x61talog_revision\x18\x03 \x01(\t\"Y\n\x14ReloadCatalogRequest\x12\x0f\n\x07\x63\x61talog\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\t\"\x88\x01\n\x15ReloadCatalogResponse\x12%\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x14.tierwise.v1.Catalog\x12\x19\n\x11previous_revision\x18\x02 \x01(\t\x12-\n\x0ctask_changes\x18\x03 \x03(\x0b\x32\x17.tierwise.v1.TaskChange\"\x88\x01\n\nTaskChange\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.tierwise.v1.TaskChangeKind\x12\x1d\n\x15\x61\x64\x64\x65\x64_utterance_count\x18\x03 \x01(\x05\x12\x1f\n\x17removed_utterance_count\x18\x04 \x01(\x05*\xa7\x01\n\x0e\x43\x61ndidateState\x12\x1f\n\x1b\x43\x41NDIDATE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41NDIDATE_STATE_ABSENT\x10\x01\x12 \n\x1c\x43\x41NDIDATE_STATE_FAULTY_FILES\x10\x02\x12\x18\n\x14\x43\x41NDIDATE_STATE_SAME\x10\x03\x12\x1c\n\x18\x43\x41NDIDATE_STATE_COMPARED\x10\x04*\x8f\x01\n\x10\x43\x61librationState\x12!\n\x1d\x43\x41LIBRATION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41LIBRATION_STATE_ABSENT\x10\x01\x12\x1d\n\x19\x43\x41LIBRATION_STATE_CURRENT\x10\x02\x12\x1b\n\x17\x43\x41LIBRATION_STATE_STALE\x10\x03*h\n\x0c\x43\x61talogState\x12\x1d\n\x19\x43\x41TALOG_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41TALOG_STATE_CURRENT\x10\x01\x12\x1e\n\x1a\x43\x41TALOG_STATE_FAULTY_FILES\x10\x02*\x8b\x01\n\x0eTaskChangeKind\x12 \n\x1cTASK_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16TASK_CHANGE_KIND_ADDED\x10\x01\x12\x1c\n\x18TASK_CHANGE_KIND_REMOVED\x10\x02\x12\x1d\n\x19TASK_CHANGE_KIND_MODIFIED\x10\x03\x32\xb8\x04\n\x0e\x43\x61talogService\x12R\n\nGetCatalog\x12\x1e.tierwise.v1.GetCatalogRequest\x1a\x1f.tierwise.v1.GetCatalogResponse\"\x03\x90\x02\x01\x12\x64\n\x10GetCatalogStatus\x12$.tierwise.v1.GetCatalogStatusRequest\x1a%.tierwise.v1.GetCatalogStatusResponse\"\x03\x90\x02\x01\x12O\n\tListTiers\x12\x1d.tierwise.v1.ListTiersRequest\x1a\x1e.tierwise.v1.ListTiersResponse\"\x03\x90\x02\x01\x12R\n\nListModels\x12\x1e.tierwise.v1.ListModelsRequest\x1a\x1f.tierwise.v1.ListModelsResponse\"\x03\x90\x02\x01\x12[\n\rReloadCatalog\x12!.tierwise.v1.ReloadCatalogRequest\x1a\".tierwise.v1.ReloadCatalogResponse\"\x03\x90\x02\x02\x12j\n\x12GetCandidateStatus\x12&.tierwise.v1.GetCandidateStatusRequest\x1a\'.tierwise.v1.GetCandidateStatusResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tierwise.v1.catalog_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETCANDIDATESTATUSRESPONSE_UNCOMPAREDCOUNTSENTRY']._loaded_options = None
+  _globals['_GETCANDIDATESTATUSRESPONSE_UNCOMPAREDCOUNTSENTRY']._serialized_options = b'8\001'
   _globals['_CATALOGSERVICE'].methods_by_name['GetCatalog']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['GetCatalog']._serialized_options = b'\220\002\001'
   _globals['_CATALOGSERVICE'].methods_by_name['GetCatalogStatus']._loaded_options = None
@@ -44,42 +46,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CATALOGSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
   _globals['_CATALOGSERVICE'].methods_by_name['ReloadCatalog']._loaded_options = None
   _globals['_CATALOGSERVICE'].methods_by_name['ReloadCatalog']._serialized_options = b'\220\002\002'
-  _globals['_CALIBRATIONSTATE']._serialized_start=2162
-  _globals['_CALIBRATIONSTATE']._serialized_end=2305
-  _globals['_CATALOGSTATE']._serialized_start=2307
-  _globals['_CATALOGSTATE']._serialized_end=2411
-  _globals['_TASKCHANGEKIND']._serialized_start=2414
-  _globals['_TASKCHANGEKIND']._serialized_end=2553
-  _globals['_CATALOG']._serialized_start=137
-  _globals['_CATALOG']._serialized_end=465
-  _globals['_TIER']._serialized_start=467
-  _globals['_TIER']._serialized_end=580
-  _globals['_TASK']._serialized_start=583
-  _globals['_TASK']._serialized_end=719
-  _globals['_GETCATALOGREQUEST']._serialized_start=721
-  _globals['_GETCATALOGREQUEST']._serialized_end=757
-  _globals['_GETCATALOGRESPONSE']._serialized_start=759
-  _globals['_GETCATALOGRESPONSE']._serialized_end=818
-  _globals['_GETCATALOGSTATUSREQUEST']._serialized_start=820
-  _globals['_GETCATALOGSTATUSREQUEST']._serialized_end=862
-  _globals['_GETCATALOGSTATUSRESPONSE']._serialized_start=865
-  _globals['_GETCATALOGSTATUSRESPONSE']._serialized_end=1313
-  _globals['_CATALOGFAULT']._serialized_start=1315
-  _globals['_CATALOGFAULT']._serialized_end=1422
-  _globals['_LISTTIERSREQUEST']._serialized_start=1424
-  _globals['_LISTTIERSREQUEST']._serialized_end=1498
-  _globals['_LISTTIERSRESPONSE']._serialized_start=1500
-  _globals['_LISTTIERSRESPONSE']._serialized_end=1604
-  _globals['_LISTMODELSREQUEST']._serialized_start=1606
-  _globals['_LISTMODELSREQUEST']._serialized_end=1681
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1683
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1790
-  _globals['_RELOADCATALOGREQUEST']._serialized_start=1792
-  _globals['_RELOADCATALOGREQUEST']._serialized_end=1881
-  _globals['_RELOADCATALOGRESPONSE']._serialized_start=1884
-  _globals['_RELOADCATALOGRESPONSE']._serialized_end=2020
-  _globals['_TASKCHANGE']._serialized_start=2023
-  _globals['_TASKCHANGE']._serialized_end=2159
-  _globals['_CATALOGSERVICE']._serialized_start=2556
-  _globals['_CATALOGSERVICE']._serialized_end=3016
+  _globals['_CATALOGSERVICE'].methods_by_name['GetCandidateStatus']._loaded_options = None
+  _globals['_CATALOGSERVICE'].methods_by_name['GetCandidateStatus']._serialized_options = b'\220\002\001'
+  _globals['_CANDIDATESTATE']._serialized_start=2974
+  _globals['_CANDIDATESTATE']._serialized_end=3141
+  _globals['_CALIBRATIONSTATE']._serialized_start=3144
+  _globals['_CALIBRATIONSTATE']._serialized_end=3287
+  _globals['_CATALOGSTATE']._serialized_start=3289
+  _globals['_CATALOGSTATE']._serialized_end=3393
+  _globals['_TASKCHANGEKIND']._serialized_start=3396
+  _globals['_TASKCHANGEKIND']._serialized_end=3535
+  _globals['_GETCANDIDATESTATUSREQUEST']._serialized_start=136
+  _globals['_GETCANDIDATESTATUSREQUEST']._serialized_end=180
+  _globals['_GETCANDIDATESTATUSRESPONSE']._serialized_start=183
+  _globals['_GETCANDIDATESTATUSRESPONSE']._serialized_end=733
+  _globals['_GETCANDIDATESTATUSRESPONSE_UNCOMPAREDCOUNTSENTRY']._serialized_start=678
+  _globals['_GETCANDIDATESTATUSRESPONSE_UNCOMPAREDCOUNTSENTRY']._serialized_end=733
+  _globals['_CANDIDATEDIFFERENCE']._serialized_start=736
+  _globals['_CANDIDATEDIFFERENCE']._serialized_end=946
+  _globals['_CATALOG']._serialized_start=949
+  _globals['_CATALOG']._serialized_end=1277
+  _globals['_TIER']._serialized_start=1279
+  _globals['_TIER']._serialized_end=1392
+  _globals['_TASK']._serialized_start=1395
+  _globals['_TASK']._serialized_end=1531
+  _globals['_GETCATALOGREQUEST']._serialized_start=1533
+  _globals['_GETCATALOGREQUEST']._serialized_end=1569
+  _globals['_GETCATALOGRESPONSE']._serialized_start=1571
+  _globals['_GETCATALOGRESPONSE']._serialized_end=1630
+  _globals['_GETCATALOGSTATUSREQUEST']._serialized_start=1632
+  _globals['_GETCATALOGSTATUSREQUEST']._serialized_end=1674
+  _globals['_GETCATALOGSTATUSRESPONSE']._serialized_start=1677
+  _globals['_GETCATALOGSTATUSRESPONSE']._serialized_end=2125
+  _globals['_CATALOGFAULT']._serialized_start=2127
+  _globals['_CATALOGFAULT']._serialized_end=2234
+  _globals['_LISTTIERSREQUEST']._serialized_start=2236
+  _globals['_LISTTIERSREQUEST']._serialized_end=2310
+  _globals['_LISTTIERSRESPONSE']._serialized_start=2312
+  _globals['_LISTTIERSRESPONSE']._serialized_end=2416
+  _globals['_LISTMODELSREQUEST']._serialized_start=2418
+  _globals['_LISTMODELSREQUEST']._serialized_end=2493
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2495
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2602
+  _globals['_RELOADCATALOGREQUEST']._serialized_start=2604
+  _globals['_RELOADCATALOGREQUEST']._serialized_end=2693
+  _globals['_RELOADCATALOGRESPONSE']._serialized_start=2696
+  _globals['_RELOADCATALOGRESPONSE']._serialized_end=2832
+  _globals['_TASKCHANGE']._serialized_start=2835
+  _globals['_TASKCHANGE']._serialized_end=2971
+  _globals['_CATALOGSERVICE']._serialized_start=3538
+  _globals['_CATALOGSERVICE']._serialized_end=4106
 # @@protoc_insertion_point(module_scope)

@@ -22,6 +22,44 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CandidateState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CandidateStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CandidateState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CANDIDATE_STATE_UNSPECIFIED: _CandidateState.ValueType  # 0
+    """Never sent by a server."""
+    CANDIDATE_STATE_ABSENT: _CandidateState.ValueType  # 1
+    """The server was given no folder for it, or the folder is not there."""
+    CANDIDATE_STATE_FAULTY_FILES: _CandidateState.ValueType  # 2
+    """Its files do not load, or what they make fails the self-test. An earlier
+    revision of it is compared on, where there is one.
+    """
+    CANDIDATE_STATE_SAME: _CandidateState.ValueType  # 3
+    """It is what is in service."""
+    CANDIDATE_STATE_COMPARED: _CandidateState.ValueType  # 4
+    """It is compared."""
+
+class CandidateState(_CandidateState, metaclass=_CandidateStateEnumTypeWrapper):
+    """How a candidate stands. New values may be added; treat an unknown value as
+    `CANDIDATE_STATE_FAULTY_FILES`.
+    """
+
+CANDIDATE_STATE_UNSPECIFIED: CandidateState.ValueType  # 0
+"""Never sent by a server."""
+CANDIDATE_STATE_ABSENT: CandidateState.ValueType  # 1
+"""The server was given no folder for it, or the folder is not there."""
+CANDIDATE_STATE_FAULTY_FILES: CandidateState.ValueType  # 2
+"""Its files do not load, or what they make fails the self-test. An earlier
+revision of it is compared on, where there is one.
+"""
+CANDIDATE_STATE_SAME: CandidateState.ValueType  # 3
+"""It is what is in service."""
+CANDIDATE_STATE_COMPARED: CandidateState.ValueType  # 4
+"""It is compared."""
+Global___CandidateState: _TypeAlias = CandidateState  # noqa: Y015
+
 class _CalibrationState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -117,6 +155,184 @@ TASK_CHANGE_KIND_REMOVED: TaskChangeKind.ValueType  # 2
 TASK_CHANGE_KIND_MODIFIED: TaskChangeKind.ValueType  # 3
 """The task exists in both, with differences."""
 Global___TaskChangeKind: _TypeAlias = TaskChangeKind  # noqa: Y015
+
+@_typing.final
+class GetCandidateStatusRequest(_message.Message):
+    """Request for `GetCandidateStatus`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATALOG_FIELD_NUMBER: _builtins.int
+    catalog: _builtins.str
+    """Name of the catalog that the candidate is for."""
+    def __init__(
+        self,
+        *,
+        catalog: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog", b"catalog"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCandidateStatusRequest: _TypeAlias = GetCandidateStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetCandidateStatusResponse(_message.Message):
+    """Response of `GetCandidateStatus`. Counts begin anew when either revision
+    changes, and when the server starts. They hold nothing of any prompt.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UncomparedCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    CONTENT_HASH_FIELD_NUMBER: _builtins.int
+    CANDIDATE_REVISION_FIELD_NUMBER: _builtins.int
+    CANDIDATE_CONTENT_HASH_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
+    CANARY_SHARE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    UNCOMPARED_COUNTS_FIELD_NUMBER: _builtins.int
+    LIVE_DECISION_COUNT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_DECISION_COUNT_FIELD_NUMBER: _builtins.int
+    state: Global___CandidateState.ValueType
+    """How the candidate stands."""
+    revision: _builtins.str
+    """Revision in service."""
+    content_hash: _builtins.str
+    """Hash of the files that `revision` was made of."""
+    candidate_revision: _builtins.str
+    """Revision of the candidate. Empty when there is none."""
+    candidate_content_hash: _builtins.str
+    """Hash of the files that `candidate_revision` was made of."""
+    canary_share: _builtins.float
+    """Share of the callers that the candidate decides for, from 0 to 1."""
+    live_decision_count: _builtins.int
+    """Decisions that callers got from the catalog in service, while a share of
+    them was given to the candidate.
+    """
+    candidate_decision_count: _builtins.int
+    """Decisions that callers got from the candidate."""
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogFault]:
+        """What is wrong with the candidate's files."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the comparison of these two revisions began. Absent when there is
+        none.
+        """
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateDifference]:
+        """Decisions that were made by both, by task and tiers, the most frequent
+        first.
+        """
+
+    @_builtins.property
+    def uncompared_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Decisions that were not made twice, by reason: `keep-nothing`, `busy`,
+        `spend-limit` and `failed`. New reasons may be added.
+        """
+
+    def __init__(
+        self,
+        *,
+        state: Global___CandidateState.ValueType = ...,
+        revision: _builtins.str = ...,
+        content_hash: _builtins.str = ...,
+        candidate_revision: _builtins.str = ...,
+        candidate_content_hash: _builtins.str = ...,
+        faults: _abc.Iterable[Global___CatalogFault] | None = ...,
+        canary_share: _builtins.float = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        differences: _abc.Iterable[Global___CandidateDifference] | None = ...,
+        uncompared_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        live_decision_count: _builtins.int = ...,
+        candidate_decision_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_share", b"canary_share", "candidate_content_hash", b"candidate_content_hash", "candidate_decision_count", b"candidate_decision_count", "candidate_revision", b"candidate_revision", "content_hash", b"content_hash", "differences", b"differences", "faults", b"faults", "live_decision_count", b"live_decision_count", "revision", b"revision", "start_time", b"start_time", "state", b"state", "uncompared_counts", b"uncompared_counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCandidateStatusResponse: _TypeAlias = GetCandidateStatusResponse  # noqa: Y015
+
+@_typing.final
+class CandidateDifference(_message.Message):
+    """Decisions on one task that the two catalogs gave the same two tiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    TIER_ID_FIELD_NUMBER: _builtins.int
+    CANDIDATE_TIER_ID_FIELD_NUMBER: _builtins.int
+    DECISION_COUNT_FIELD_NUMBER: _builtins.int
+    OTHER_TASK_COUNT_FIELD_NUMBER: _builtins.int
+    PRICED_COUNT_FIELD_NUMBER: _builtins.int
+    COST_NANO_USD_FIELD_NUMBER: _builtins.int
+    CANDIDATE_COST_NANO_USD_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """Task by the catalog in service. Empty where it saw none."""
+    tier_id: _builtins.str
+    """Tier by the catalog in service."""
+    candidate_tier_id: _builtins.str
+    """Tier by the candidate."""
+    decision_count: _builtins.int
+    """Number of decisions."""
+    other_task_count: _builtins.int
+    """Number of those whose tasks differ."""
+    priced_count: _builtins.int
+    """Number of those that both know the estimated cost of."""
+    cost_nano_usd: _builtins.int
+    """Estimated cost of the priced ones by the catalog in service, of one call
+    each.
+    """
+    candidate_cost_nano_usd: _builtins.int
+    """The same by the candidate."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        tier_id: _builtins.str = ...,
+        candidate_tier_id: _builtins.str = ...,
+        decision_count: _builtins.int = ...,
+        other_task_count: _builtins.int = ...,
+        priced_count: _builtins.int = ...,
+        cost_nano_usd: _builtins.int = ...,
+        candidate_cost_nano_usd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_cost_nano_usd", b"candidate_cost_nano_usd", "candidate_tier_id", b"candidate_tier_id", "cost_nano_usd", b"cost_nano_usd", "decision_count", b"decision_count", "other_task_count", b"other_task_count", "priced_count", b"priced_count", "task_id", b"task_id", "tier_id", b"tier_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateDifference: _TypeAlias = CandidateDifference  # noqa: Y015
 
 @_typing.final
 class Catalog(_message.Message):

@@ -65,6 +65,11 @@ class CatalogServiceStub(object):
                 request_serializer=tierwise_dot_v1_dot_catalog__service__pb2.ReloadCatalogRequest.SerializeToString,
                 response_deserializer=tierwise_dot_v1_dot_catalog__service__pb2.ReloadCatalogResponse.FromString,
                 _registered_method=True)
+        self.GetCandidateStatus = channel.unary_unary(
+                '/tierwise.v1.CatalogService/GetCandidateStatus',
+                request_serializer=tierwise_dot_v1_dot_catalog__service__pb2.GetCandidateStatusRequest.SerializeToString,
+                response_deserializer=tierwise_dot_v1_dot_catalog__service__pb2.GetCandidateStatusResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer(object):
@@ -115,6 +120,15 @@ class CatalogServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCandidateStatus(self, request, context):
+        """Returns how the decisions of a catalog's candidate differ from those of
+        what is in service. A candidate is a folder of files that every request is
+        decided by as well, after it was answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +156,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ReloadCatalog,
                     request_deserializer=tierwise_dot_v1_dot_catalog__service__pb2.ReloadCatalogRequest.FromString,
                     response_serializer=tierwise_dot_v1_dot_catalog__service__pb2.ReloadCatalogResponse.SerializeToString,
+            ),
+            'GetCandidateStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCandidateStatus,
+                    request_deserializer=tierwise_dot_v1_dot_catalog__service__pb2.GetCandidateStatusRequest.FromString,
+                    response_serializer=tierwise_dot_v1_dot_catalog__service__pb2.GetCandidateStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -285,6 +304,33 @@ class CatalogService(object):
             '/tierwise.v1.CatalogService/ReloadCatalog',
             tierwise_dot_v1_dot_catalog__service__pb2.ReloadCatalogRequest.SerializeToString,
             tierwise_dot_v1_dot_catalog__service__pb2.ReloadCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCandidateStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tierwise.v1.CatalogService/GetCandidateStatus',
+            tierwise_dot_v1_dot_catalog__service__pb2.GetCandidateStatusRequest.SerializeToString,
+            tierwise_dot_v1_dot_catalog__service__pb2.GetCandidateStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,11 @@ class CatalogServiceStub:
     Files that do not load fail the call with `FAILED_PRECONDITION` and a
     violation for each fault; the catalog in service stays.
     """
+    GetCandidateStatus: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetCandidateStatusRequest, _catalog_service_pb2.GetCandidateStatusResponse]
+    """Returns how the decisions of a catalog's candidate differ from those of
+    what is in service. A candidate is a folder of files that every request is
+    decided by as well, after it was answered.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -82,6 +87,11 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
 
     Files that do not load fail the call with `FAILED_PRECONDITION` and a
     violation for each fault; the catalog in service stays.
+    """
+    GetCandidateStatus: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetCandidateStatusRequest, _catalog_service_pb2.GetCandidateStatusResponse]  # type: ignore[assignment]
+    """Returns how the decisions of a catalog's candidate differ from those of
+    what is in service. A candidate is a folder of files that every request is
+    decided by as well, after it was answered.
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -137,6 +147,17 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Files that do not load fail the call with `FAILED_PRECONDITION` and a
         violation for each fault; the catalog in service stays.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCandidateStatus(
+        self,
+        request: _catalog_service_pb2.GetCandidateStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.GetCandidateStatusResponse, _abc.Awaitable[_catalog_service_pb2.GetCandidateStatusResponse]]:
+        """Returns how the decisions of a catalog's candidate differ from those of
+        what is in service. A candidate is a folder of files that every request is
+        decided by as well, after it was answered.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

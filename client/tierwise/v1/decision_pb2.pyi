@@ -22,6 +22,32 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CatalogArm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CatalogArmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatalogArm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CATALOG_ARM_UNSPECIFIED: _CatalogArm.ValueType  # 0
+    """No candidate decides for anybody."""
+    CATALOG_ARM_LIVE: _CatalogArm.ValueType  # 1
+    """The catalog in service."""
+    CATALOG_ARM_CANDIDATE: _CatalogArm.ValueType  # 2
+    """The candidate for it."""
+
+class CatalogArm(_CatalogArm, metaclass=_CatalogArmEnumTypeWrapper):
+    """Side of a canary. New values may be added; treat an unknown value as
+    `CATALOG_ARM_LIVE`.
+    """
+
+CATALOG_ARM_UNSPECIFIED: CatalogArm.ValueType  # 0
+"""No candidate decides for anybody."""
+CATALOG_ARM_LIVE: CatalogArm.ValueType  # 1
+"""The catalog in service."""
+CATALOG_ARM_CANDIDATE: CatalogArm.ValueType  # 2
+"""The candidate for it."""
+Global___CatalogArm: _TypeAlias = CatalogArm  # noqa: Y015
+
 class _DecisionKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -172,6 +198,7 @@ class Decision(_message.Message):
     PROPENSITY_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Identifier of this decision. Sorts by time."""
     decision_token: _builtins.str
@@ -241,12 +268,17 @@ class Decision(_message.Message):
     encoder_id: _builtins.str
     """Encoder of the server."""
     propensity: _builtins.float
-    """Probability, above 0 to 1, with which this model would be chosen again for
-    another affinity key. Absent when nothing was left to chance.
+    """Probability, above 0 to 1, with which the same arm and this model would be
+    chosen again for another affinity key. Absent when nothing was left to
+    chance.
     """
     reason: _builtins.str
     """The decision in one English sentence, for people. Holds nothing of the
     prompt. Its wording may change at any time.
+    """
+    arm: Global___CatalogArm.ValueType
+    """Which catalog decided, while a share of the callers is given to a
+    candidate. Unspecified when none is.
     """
     @_builtins.property
     def plan(self) -> Global___Plan:
@@ -285,10 +317,11 @@ class Decision(_message.Message):
         propensity: _builtins.float | None = ...,
         timings: Global___StageTimings | None = ...,
         reason: _builtins.str = ...,
+        arm: Global___CatalogArm.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_counterfactual_cost_nano_usd", b"_counterfactual_cost_nano_usd", "_estimated_cost_nano_usd", b"_estimated_cost_nano_usd", "_margin", b"_margin", "_propensity", b"_propensity", "_score", b"_score", "_score_threshold", b"_score_threshold", "_similarity", b"_similarity", "confidence", b"confidence", "counterfactual_cost_nano_usd", b"counterfactual_cost_nano_usd", "estimated_cost_nano_usd", b"estimated_cost_nano_usd", "margin", b"margin", "plan", b"plan", "propensity", b"propensity", "score", b"score", "score_threshold", b"score_threshold", "similarity", b"similarity", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_counterfactual_cost_nano_usd", b"_counterfactual_cost_nano_usd", "_estimated_cost_nano_usd", b"_estimated_cost_nano_usd", "_margin", b"_margin", "_propensity", b"_propensity", "_score", b"_score", "_score_threshold", b"_score_threshold", "_similarity", b"_similarity", "baseline_model_id", b"baseline_model_id", "calibration_id", b"calibration_id", "catalog", b"catalog", "catalog_revision", b"catalog_revision", "confidence", b"confidence", "counterfactual_cost_nano_usd", b"counterfactual_cost_nano_usd", "decision_id", b"decision_id", "decision_token", b"decision_token", "encoder_id", b"encoder_id", "estimated_cost_nano_usd", b"estimated_cost_nano_usd", "fleet_revision", b"fleet_revision", "kind", b"kind", "margin", b"margin", "model_id", b"model_id", "plan", b"plan", "propensity", b"propensity", "reason", b"reason", "rule_name", b"rule_name", "score", b"score", "score_threshold", b"score_threshold", "scorer_id", b"scorer_id", "semantic_abstention", b"semantic_abstention", "similarity", b"similarity", "task_id", b"task_id", "tier_id", b"tier_id", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "_counterfactual_cost_nano_usd", b"_counterfactual_cost_nano_usd", "_estimated_cost_nano_usd", b"_estimated_cost_nano_usd", "_margin", b"_margin", "_propensity", b"_propensity", "_score", b"_score", "_score_threshold", b"_score_threshold", "_similarity", b"_similarity", "arm", b"arm", "baseline_model_id", b"baseline_model_id", "calibration_id", b"calibration_id", "catalog", b"catalog", "catalog_revision", b"catalog_revision", "confidence", b"confidence", "counterfactual_cost_nano_usd", b"counterfactual_cost_nano_usd", "decision_id", b"decision_id", "decision_token", b"decision_token", "encoder_id", b"encoder_id", "estimated_cost_nano_usd", b"estimated_cost_nano_usd", "fleet_revision", b"fleet_revision", "kind", b"kind", "margin", b"margin", "model_id", b"model_id", "plan", b"plan", "propensity", b"propensity", "reason", b"reason", "rule_name", b"rule_name", "score", b"score", "score_threshold", b"score_threshold", "scorer_id", b"scorer_id", "semantic_abstention", b"semantic_abstention", "similarity", b"similarity", "task_id", b"task_id", "tier_id", b"tier_id", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

@@ -80,7 +80,8 @@ class RoutingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchRoutePrompts(self, request, context):
-        """Decides for several prompts by one revision of each catalog.
+        """Decides for several prompts by one revision of each catalog, and of its
+        candidate where that decides for a share of the callers.
 
         The call is atomic: invalid inputs fail the whole batch with
         `INVALID_ARGUMENT` and a violation for each offending field.

@@ -45,7 +45,8 @@ class RoutingServiceStub:
     A repeat decides anew, under another `decision_id`.
     """
     BatchRoutePrompts: _grpc.UnaryUnaryMultiCallable[_routing_service_pb2.BatchRoutePromptsRequest, _routing_service_pb2.BatchRoutePromptsResponse]
-    """Decides for several prompts by one revision of each catalog.
+    """Decides for several prompts by one revision of each catalog, and of its
+    candidate where that decides for a share of the callers.
 
     The call is atomic: invalid inputs fail the whole batch with
     `INVALID_ARGUMENT` and a violation for each offending field.
@@ -83,7 +84,8 @@ class RoutingServiceAsyncStub(RoutingServiceStub):
     A repeat decides anew, under another `decision_id`.
     """
     BatchRoutePrompts: _aio.UnaryUnaryMultiCallable[_routing_service_pb2.BatchRoutePromptsRequest, _routing_service_pb2.BatchRoutePromptsResponse]  # type: ignore[assignment]
-    """Decides for several prompts by one revision of each catalog.
+    """Decides for several prompts by one revision of each catalog, and of its
+    candidate where that decides for a share of the callers.
 
     The call is atomic: invalid inputs fail the whole batch with
     `INVALID_ARGUMENT` and a violation for each offending field.
@@ -130,7 +132,8 @@ class RoutingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _routing_service_pb2.BatchRoutePromptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_routing_service_pb2.BatchRoutePromptsResponse, _abc.Awaitable[_routing_service_pb2.BatchRoutePromptsResponse]]:
-        """Decides for several prompts by one revision of each catalog.
+        """Decides for several prompts by one revision of each catalog, and of its
+        candidate where that decides for a share of the callers.
 
         The call is atomic: invalid inputs fail the whole batch with
         `INVALID_ARGUMENT` and a violation for each offending field.

@@ -54,12 +54,21 @@ class FleetMonitor:
         self.view_count = 0
         """Views that differed from the one before."""
 
-    def use(self, catalog: str, registry: ModelRegistry) -> None:
-        """Takes the models that a catalog is served with; the first one is the default.
+    def use(self, catalog: str, *registries: ModelRegistry) -> None:
+        """Takes the models that a catalog is served with; the first catalog is the default.
 
         What is known of models that stay is kept.
+
+        Args:
+            catalog: Its name.
+            registries: Its models, and those of a candidate that decides for some callers; where
+                both have one, the first counts.
         """
-        limits = {str(one.model.id): one.model.limits for one in registry.models}
+        limits = {
+            str(one.model.id): one.model.limits
+            for registry in reversed(registries)
+            for one in registry.models
+        }
         with self._lock:
             known = self._catalogs.setdefault(catalog, _Catalog(limits))
             known.limits = limits

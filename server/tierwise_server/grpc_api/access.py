@@ -33,6 +33,7 @@ SCOPES: Final[Mapping[str, Scope]] = {
     "ListTiers": Scope.ROUTE,
     "ListModels": Scope.ROUTE,
     "ReloadCatalog": Scope.ADMIN,
+    "GetCandidateStatus": Scope.ROUTE,
 }
 """What each method asks for."""
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from tierwise.v1 import catalog_service_pb2, routing_service_pb2
 from tierwise_server import memory
 from tierwise_server.access.token_file import TokenFile, TokenFileError
 from tierwise_server.call_limits import CallControl
+from tierwise_server.candidates.trial import Trial
 from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.feedback import Feedback
@@ -35,8 +37,8 @@ from tierwise_server.router import Router
 from tierwise_server.settings import NO_TRACING, Settings, is_local
 from tierwise_server.spending.control import Account, Spend, SpendControl
 from tierwise_server.telemetry import Telemetry, serve_metrics
-from tierwise_server.telemetry.live_state import FleetCollector, SpendCollector
-from tierwise_server.watching import keep_current
+from tierwise_server.telemetry.live_state import FleetCollector, SpendCollector, TrialCollector
+from tierwise_server.watching import Watched, keep_current
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -97,6 +99,7 @@ class RoutingServer:
             if settings.ledger_url
             else None
         )
+        self._trials: Mapping[str, Trial] = {}
         self._server: grpc.aio.Server | None = None
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -270,6 +273,7 @@ class RoutingServer:
             spending=self._spending,
             calls=self._calls,
         )
+        self._put_on_trial(parts, router)
         for live in parts.catalogs.values():
             live.on_check(self.telemetry.catalog_checked)
             live.on_check(lambda *_: router.forget_scores())
@@ -281,11 +285,24 @@ class RoutingServer:
             keep_fresh(self._fleet, stop=self._stopping),
             *(
                 keep_current(live, interval_s=settings.reload_interval_s, stop=self._stopping)
-                for live in parts.catalogs.values()
+                for live in _watched(parts)
             ),
+            *(trial.shadow.run() for trial in router.trials.values()),
         )
         self._closing.push_async_callback(_cancelled, watch)
         self._slot.router = router
+
+    def _put_on_trial(self, parts: Parts, router: Router) -> None:
+        """Tries the candidates beside their catalogs."""
+        share = self._settings.canary_share
+        for name, candidate in parts.candidates.items():
+            router.trials[name] = Trial(candidate, share=share, embed=router.known)
+            candidate.on_change(router.forget_scores)
+            candidate.on_change(partial(self._note_models, parts.catalogs[name]))
+            self._closing.callback(candidate.close)
+        if router.trials:
+            self._trials = router.trials
+            TrialCollector(router.trials, self.telemetry.registry)
 
     def _open_ledger(self) -> None:
         """Starts to open the ledger; nothing waits for it."""
@@ -309,12 +326,18 @@ class RoutingServer:
 
     def _note_models(self, live: LiveCatalog, _: float = 0.0) -> None:
         """Takes what outcomes of a catalog's decisions are priced, observed and limited by."""
-        record = catalog_record(live.name, live.snapshot)
-        if self._ledger is not None:
-            self._ledger.note_catalog(record)
-        else:
-            self._feedback.note_catalog(record)
-        self._fleet.use(live.name, live.snapshot.models)
+        deciding = [live.snapshot]
+        trial = self._trials.get(live.name)
+        if trial is not None and trial.share and trial.candidate.snapshot is not None:
+            deciding.append(trial.candidate.snapshot)
+        # What is in service last, since outcomes without a revision are priced by the last.
+        for record in (catalog_record(live.name, one) for one in reversed(deciding)):
+            if self._ledger is not None:
+                self._ledger.note_catalog(record)
+            else:
+                self._feedback.note_catalog(record)
+        self.telemetry.deciding_by(live.name, *deciding)
+        self._fleet.use(live.name, *(one.models for one in deciding))
         self._spending.use(live.name, live.snapshot.catalog.spend_limits)
         self._calls.use(live.name, live.snapshot.catalog.call_limits)
 
@@ -370,6 +393,10 @@ class RoutingServer:
             thread.join()
 
         self._closing.callback(close)
+
+
+def _watched(parts: Parts) -> tuple[Watched, ...]:
+    return (*parts.catalogs.values(), *parts.candidates.values())
 
 
 async def _in_daemon_thread(work: Callable[[], Parts]) -> Parts:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from tierwise.v1 import catalog_service_pb2
 from tierwise_server.catalog.difference import Change, task_differences
+from tierwise_server.catalog.faults import Fault
 from tierwise_server.catalog.model import Catalog, Task, Tier
 from tierwise_server.deciding.errors import FieldFault, InvalidFieldsError
 from tierwise_server.grpc_api.evidence import evidence_status
@@ -58,16 +59,7 @@ def status_message(
         revision=snapshot.revision,
         decision_count=decisions,
         decision_without_index_count=without_index,
-        faults=[
-            catalog_service_pb2.CatalogFault(
-                source_file=fault.file,
-                source_line=fault.line,
-                rule=fault.rule,
-                message=fault.message,
-                suggestion=fault.suggestion,
-            )
-            for fault in status.faults
-        ],
+        faults=fault_messages(status.faults),
         evidence=evidence_status(snapshot.learned.need) if snapshot.catalog.evidence else None,
         calibration_state=_calibration_state(snapshot.catalog),
         calibration_id=calibration.id if calibration is not None else "",
@@ -76,6 +68,20 @@ def status_message(
     message.load_time.FromDatetime(snapshot.load_time)
     message.check_time.FromDatetime(status.check_time)
     return message
+
+
+def fault_messages(faults: Sequence[Fault]) -> list[catalog_service_pb2.CatalogFault]:
+    """Returns faults as callers see them."""
+    return [
+        catalog_service_pb2.CatalogFault(
+            source_file=fault.file,
+            source_line=fault.line,
+            rule=fault.rule,
+            message=fault.message,
+            suggestion=fault.suggestion,
+        )
+        for fault in faults
+    ]
 
 
 def _calibration_state(catalog: Catalog) -> catalog_service_pb2.CalibrationState.ValueType:

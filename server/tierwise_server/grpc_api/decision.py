@@ -90,6 +90,9 @@ def fill_decision(
     _fill_evidence(message, routed)
     if routed.choice is not None:
         message.MergeFromString(_choice_part(routed.choice))
+    if routed.draw is not None:
+        message.arm = decision_pb2.CatalogArm.ValueType(routed.draw.arm)
+        message.propensity = routed.draw.propensity * (message.propensity or 1.0)
     if with_token:
         message.decision_token = encode_token(_token(routed, message, now_ms))
 
@@ -164,7 +167,7 @@ def _token(routed: Routed, message: decision_pb2.Decision, now_ms: int) -> Decis
         counterfactual_cost_nano_usd=(
             choice.counterfactual_cost_nano_usd if choice is not None else None
         ),
-        propensity=choice.propensity if choice is not None else None,
+        propensity=routed.propensity,
         caller=request.caller,
         expected_tier=request.expected_tier,
         keep_nothing=request.keep_nothing,

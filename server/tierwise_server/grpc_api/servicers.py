@@ -14,6 +14,7 @@ from tierwise_server.deciding.errors import (
 )
 from tierwise_server.grpc_api import catalog as messages
 from tierwise_server.grpc_api.boundary import CallContext, deadline_of
+from tierwise_server.grpc_api.candidates import candidate_message
 from tierwise_server.grpc_api.decision import fill_decision
 from tierwise_server.grpc_api.errors import NotReadyError, NotServedError
 from tierwise_server.grpc_api.explanation import explanation_message
@@ -183,6 +184,16 @@ class CatalogServicer:
         """Returns how the catalog stands to its files."""
         live = self._slot.router.live(request.catalog)
         return messages.status_message(live, *self._telemetry.index_use(live.name))
+
+    async def GetCandidateStatus(
+        self,
+        request: catalog_service_pb2.GetCandidateStatusRequest,
+        context: CallContext,
+    ) -> catalog_service_pb2.GetCandidateStatusResponse:
+        """Returns how the catalog's candidate stands and compares."""
+        router = self._slot.router
+        live = router.live(request.catalog)
+        return candidate_message(live, router.trials.get(live.name))
 
     async def ListTiers(
         self,

@@ -34,7 +34,7 @@ def decision_record(
         int(verdict.kind),
         choice.model.model.id if choice is not None else "",
         choice.baseline.model.id if choice is not None else "",
-        choice.propensity if choice is not None else None,
+        routed.propensity,
         request.caller,
         keep_nothing,
         timings.queue_s,

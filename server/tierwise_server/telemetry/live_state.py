@@ -1,12 +1,15 @@
-"""Shows, when metrics are read, how the models are and what callers have spent."""
+"""Shows, when metrics are read, how models are, what callers spent, how candidates compare."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from tierwise_server.arms import Arm
+from tierwise_server.candidates.tally import NotCompared
+from tierwise_server.candidates.trial import Trial
 from tierwise_server.fleet.breaker import Phase
 from tierwise_server.fleet.monitor import FleetMonitor
 from tierwise_server.planning.prices import NANO_USD_PER_USD
@@ -99,6 +102,60 @@ class SpendCollector(Collector):
         for (catalog, caller, at_limit), count in list(self._spending.effects.items()):
             effects.add_metric([catalog, caller, str(at_limit)], count)
         yield effects
+
+
+class TrialCollector(Collector):
+    """How candidates compare. Counts begin anew when a revision of either side changes."""
+
+    def __init__(self, trials: Mapping[str, Trial], registry: CollectorRegistry) -> None:
+        self._trials = trials
+        registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Yields the metrics."""
+        decisions = _counter(
+            "candidate_decisions",
+            "Decisions that were made by both, by the tiers of the catalog and its candidate, and"
+            " by the catalog's task.",
+            *("catalog", "task", "tier", "candidate_tier"),
+        )
+        costs = _counter(
+            "candidate_estimated_cost_usd",
+            "Estimated cost of the decisions that both know it of, by whose choice of model: live"
+            " or candidate.",
+            *("catalog", "by"),
+        )
+        uncompared = _counter(
+            "candidate_uncompared_decisions",
+            "Decisions that were not made twice, by reason.",
+            *("catalog", "reason"),
+        )
+        arms = _counter(
+            "canary_decisions",
+            "Decisions that callers got while they were shared, by who made them: live or"
+            " candidate.",
+            *("catalog", "arm"),
+        )
+        for catalog, trial in self._trials.items():
+            tally = trial.compared
+            if tally is None:
+                continue
+            live_nano_usd = candidate_nano_usd = 0
+            for cell, counts in list(tally.cells.items()):
+                decisions.add_metric([catalog, *cell], counts.decisions)
+                live_nano_usd += counts.cost_nano_usd
+                candidate_nano_usd += counts.candidate_cost_nano_usd
+            costs.add_metric([catalog, "live"], live_nano_usd / NANO_USD_PER_USD)
+            costs.add_metric([catalog, "candidate"], candidate_nano_usd / NANO_USD_PER_USD)
+            for reason in NotCompared:
+                uncompared.add_metric([catalog, str(reason)], tally.not_compared[reason])
+            for arm in Arm:
+                arms.add_metric([catalog, arm.name.lower()], tally.arms[arm])
+        yield from (decisions, costs, uncompared, arms)
+
+
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"tierwise_{name}", text, labels=labels)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...]) -> GaugeMetricFamily:

@@ -34,10 +34,11 @@ class KnownNames:
     models: frozenset[str]
 
 
-def known_names(snapshot: Snapshot) -> KnownNames:
-    """Returns what labels may name of a snapshot."""
+def known_names(*snapshots: Snapshot) -> KnownNames:
+    """Returns what labels may name of snapshots that decide under one catalog's name."""
     return KnownNames(
-        tiers=frozenset(snapshot.models.tier_ids), models=frozenset(snapshot.models.position_of)
+        tiers=frozenset(tier for one in snapshots for tier in one.models.tier_ids),
+        models=frozenset(model for one in snapshots for model in one.models.position_of),
     )
 
 

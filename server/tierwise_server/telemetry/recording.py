@@ -17,6 +17,7 @@ from tierwise_server.telemetry.tallies import Buckets, Cell
 
 if TYPE_CHECKING:
     from tierwise_server.ledger.pricing import SettledOutcome
+    from tierwise_server.snapshot import Snapshot
 
 _NOTHING_NEAR: Final = -math.inf
 
@@ -169,3 +170,7 @@ class Telemetry:
             }
         )
         self._outcomes.know(live.name, known_names(snapshot))
+
+    def deciding_by(self, catalog: str, *snapshots: Snapshot) -> None:
+        """Notes what decides under a catalog's name, where that is more than what is in service."""
+        self._outcomes.know(catalog, known_names(*snapshots))

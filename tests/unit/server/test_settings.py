@@ -68,6 +68,7 @@ OTHER_VALUES: dict[object, str] = {
     "log_level": "error",
     "log_format": "text",
     "self_test_bar": "0.9",
+    "canary_share": "0.1",
     "keep_prompts": "on",
     "tracing": "otlp",
     "admin": "off",
@@ -75,6 +76,7 @@ OTHER_VALUES: dict[object, str] = {
 """A value that is not the default, by name of the setting or by its type."""
 
 TOGETHER = {
+    "canary_share": ("--candidate", "somewhere"),
     "tls_certificate": ("--tls-key", "key.pem"),
     "tls_key": ("--tls-certificate", "chain.pem"),
     "tls_client_ca": ("--tls-certificate", "chain.pem", "--tls-key", "key.pem"),

@@ -76,6 +76,7 @@ OF_COMMANDS_ALONE = (
     "tierwise_server.benching",
     "tierwise_server.commands",
     "tierwise_server.calibration.errors",
+    "tierwise_server.candidates.promotion",
     "tierwise_server.catalog.rewriting",
 )
 """Packages and modules that nothing which serves imports."""
