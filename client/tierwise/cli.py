@@ -37,6 +37,7 @@ SUMMARIES = {
     "candidate": "compare a candidate's files with those in service, take or drop them",
     "robustness": "count decisions that flip under changes that mean nothing",
     "evidence": "count, import and export labelled outcomes",
+    "verdicts": "write calls into a file for people to judge, and report what they say",
     "report": "show what routing did, cost and saved, from the ledger",
     "encoder": "build the encoder that prompts are embedded with",
     "models": "list a catalog's models with prices and where they come from",

@@ -23,6 +23,8 @@ from tierwise.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tierwise.v1.routing_service_pb2 import (
     ExplainDecisionRequest,
     ExplainDecisionResponse,
+    ReportOutcomesRequest,
+    ReportOutcomesResponse,
     RoutePromptRequest,
     RoutePromptResponse,
 )
@@ -65,6 +67,13 @@ class RemoteRouter:
         """Makes the server read its catalog files again."""
         try:
             return self._catalog.ReloadCatalog(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise router_error(error) from error
+
+    def report(self, request: ReportOutcomesRequest) -> ReportOutcomesResponse:
+        """Reports what became of decisions."""
+        try:
+            return self._routing.ReportOutcomes(request, timeout=self._timeout_s)
         except grpc.RpcError as error:
             raise router_error(error) from error
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tierwise.commands.router import add_server_options, open_remote
 from tierwise.commands.routing_options import print_json
@@ -72,7 +73,45 @@ def _parser() -> argparse.ArgumentParser:
     dropped.add_argument("candidate", type=Path, help="Folder of the candidate.")
     dropped.add_argument("--yes", action="store_true", help="Ask nothing.")
     dropped.set_defaults(run=_drop)
+    _add_compare(actions)
     return parser
+
+
+def _add_compare(actions: Any) -> None:  # noqa: ANN401 - the library's private type
+    compared = actions.add_parser(
+        "compare",
+        help="What calls cost and how good they were under both, from the ledger.",
+        description="Compares two revisions that decided for callers at the same time (`serve"
+        " --canary-share`): cost of a call and quality of judged answers, by task, with 95 %"
+        " intervals.",
+    )
+    compared.add_argument(
+        "revisions",
+        nargs="*",
+        metavar="LIVE CANDIDATE",
+        help="Revisions to compare. Default: those that the server serves.",
+    )
+    compared.add_argument("--ledger", metavar="URL", help="As in `tierwise report`.")
+    compared.add_argument("--since", metavar="DATE", help="First day in UTC, as 2026-01-31.")
+    add_server_options(compared, required=False, otherwise="Without it, name the revisions.")
+    compared.add_argument("--catalog", default="", help="Name of the catalog on the server.")
+    compared.add_argument("--json", action="store_true", help="Print one JSON object.")
+    compared.set_defaults(run=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    # Here rather than at the top: the ledger is of no use to the other actions.
+    from tierwise_server.commands import candidate_compare  # noqa: PLC0415
+
+    revisions = tuple(arguments.revisions)
+    if not revisions and arguments.server:
+        response = _ask(arguments)
+        revisions = tuple(filter(None, (response.revision, response.candidate_revision)))
+    if len(revisions) != 2:  # noqa: PLR2004 - both sides
+        raise PromotionError("name both revisions, or a server that has a candidate")
+    return candidate_compare.run(
+        *revisions, ledger=arguments.ledger, since=arguments.since, as_json=arguments.json
+    )
 
 
 def _ask(arguments: argparse.Namespace) -> GetCandidateStatusResponse:

@@ -78,6 +78,7 @@ OF_COMMANDS_ALONE = (
     "tierwise_server.calibration.errors",
     "tierwise_server.candidates.promotion",
     "tierwise_server.catalog.rewriting",
+    "tierwise_server.suggesting.errors",
 )
 """Packages and modules that nothing which serves imports."""
 
