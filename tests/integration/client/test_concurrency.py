@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.conftest import CALL_TIMEOUT_S
 from tests.integration.client.conftest import MODEL_OF, World
 
 from tierwise import (
@@ -149,7 +150,7 @@ async def test_streams_that_are_left_close_their_connections(world: World) -> No
         async with client.chat_stream("Hello?", pinned(number)) as stream:
             await anext(stream)
 
-    async with world.async_client() as client:
+    async with world.async_client(chat_timeout_s=CALL_TIMEOUT_S * 4) as client:
         await asyncio.gather(*(leave(number) for number in range(100)))
         for call in world.providers.calls:
             assert await asyncio.to_thread(call.wait) is CallEnding.LEFT_BY_CLIENT

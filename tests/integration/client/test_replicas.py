@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import grpc
 import pytest
 from tests.conftest import CALL_TIMEOUT_S, LIKE, CatalogFolder, ServeProcess, StartServe, eventually
 
@@ -14,6 +16,8 @@ from tierwise.errors import RouterError
 from tierwise.execution.effects import AskRouter
 from tierwise.router_channel import RouterAccess
 from tierwise.router_link import AsyncRouterLink
+from tierwise.v1.catalog_service_pb2 import GetCatalogStatusRequest
+from tierwise.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from tierwise.v1.routing_input_pb2 import RoutingInput
 from tierwise.v1.routing_service_pb2 import RoutePromptRequest
 
@@ -86,6 +90,19 @@ class Fleet:
         self.processes[number] = self._start("--listen", address, *self._flags)
         await asyncio.to_thread(self.processes[number].port)
 
+    async def is_called(self, number: int) -> None:
+        """Returns once a replica that was started again decides: its callers are connected."""
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.ports[number]}") as channel:
+            stub: Any = CatalogServiceStub(channel)
+
+            async def decides() -> bool:
+                answer = await stub.GetCatalogStatus(
+                    GetCatalogStatusRequest(), timeout=CALL_TIMEOUT_S
+                )
+                return bool(answer.decision_count > 0)
+
+            await eventually(decides, within_s=60, what="a call of the replica")
+
     async def ended(self, number: int) -> int:
         """Returns the exit status of a replica."""
         return await asyncio.to_thread(self.processes[number].process.wait, 60)
@@ -106,6 +123,8 @@ async def test_a_rolling_restart_fails_no_call(fleet: Fleet) -> None:
             assert await fleet.ended(number) == 0
             await load.more(50)
             await fleet.start_again(number)
+            # As an operator waits for a new replica before the next one goes.
+            await fleet.is_called(number)
             await load.more(50)
     assert load.failures == []
 

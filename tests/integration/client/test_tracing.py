@@ -386,8 +386,9 @@ class Recorder(grpc.GenericRpcHandler):
         self.metadata: list[dict[str, object]] = []
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:
-        """Notes the metadata of a call."""
-        self.metadata.append(dict(handler_call_details.invocation_metadata))
+        """Notes the metadata of a call that is not about the router's health."""
+        if handler_call_details.method.endswith("/RoutePrompt"):
+            self.metadata.append(dict(handler_call_details.invocation_metadata))
 
 
 def test_the_context_of_the_trace_alone_goes_to_the_router(traced: Traced) -> None:
