@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Select, func, select
 
+from tierwise_server.deciding.decision import DecisionKind
 from tierwise_server.ledger.records import Origin
 from tierwise_server.ledger.schema import outcomes
 from tierwise_server.planning.prices import NANO_USD_PER_USD
@@ -84,7 +85,8 @@ def compare_revisions(
 ) -> list[TaskComparison]:
     """Returns all tasks together, then each task, the most frequent first.
 
-    Counts the first call that was reported for each decision, from when both revisions served.
+    Counts the first call that was reported for each decision, from when both revisions served, and
+    leaves out what was pinned.
 
     Args:
         engine: Of the ledger.
@@ -113,7 +115,12 @@ _Call = tuple[str, str, float | None, float | None]
 
 def _calls(engine: Engine, revisions: Sequence[str], since_ms: int) -> Iterator[_Call]:
     table = outcomes.c
-    of_calls = (table.catalog_revision.in_(revisions), table.attempt_count > 0)
+    of_calls = (
+        table.catalog_revision.in_(revisions),
+        table.attempt_count > 0,
+        # Pins say nothing of a catalog, and audits pin the baseline.
+        table.kind != DecisionKind.PINNED,
+    )
     with engine.connect() as connection:
         firsts = connection.execute(
             select(func.min(table.decided_ms))
