@@ -19,6 +19,7 @@ PROGRAMS = (
     "route_latency",
     "throughput",
     "startup",
+    "image",
     "reload",
     "reload_storm",
     "fairness",
