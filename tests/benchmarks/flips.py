@@ -1,9 +1,10 @@
 """Measures how often a change of a prompt that means nothing moves it to another tier.
 
 The prompts are the shipped cases' and paraphrases; see `tierwise robustness`, whose code this runs
-with every injected phrase. "Held-out" phrases were written after what removes such phrases.
+with more injected phrases for each prompt. "Held-out" phrases were written apart from what removes
+such phrases.
 
-    python tests/benchmarks/flips.py [--catalog FOLDER]
+    python tests/benchmarks/flips.py [--catalog FOLDER] [--phrases 12]
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--catalog", type=Path, default=SHIPPED_CATALOG, help="catalog folder")
-    folder = parser.parse_args(argv).catalog
+    parser.add_argument("--phrases", type=int, default=12, help="of each group, for each prompt")
+    arguments = parser.parse_args(argv)
+    folder = arguments.catalog
     bars, counts = [], {}
     with open_parts(str(folder)) as (parts, runner), open_router(parts, runner) as router:
         catalog = next(iter(parts.catalogs.values())).snapshot.catalog
@@ -32,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             routed = runner.run(router.route_all(queries, path="prompts"))
             return [str(one.verdict.tier.id) for one in routed]
 
-        for one in steadiness(catalog, decide):
+        for one in steadiness(catalog, decide, phrases_each=arguments.phrases):
             progress(f"{one.name}: {one.share:.4f}")
             bars.append(Bar(name=one.name, value=one.share, limit=one.limit))
             counts[one.name] = one.count

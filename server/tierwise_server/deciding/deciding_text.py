@@ -111,8 +111,10 @@ def _ends(text: str) -> str:
     A greeting in front of a request is left out of either, and so is what speaks to the router: it
     says nothing of the request.
     """
-    start = _GREETING.sub("", text[:_WINDOW_CHARACTERS])
-    text = without_persuasion(start + text[_WINDOW_CHARACTERS:])
+    text = without_persuasion(text)
+    greeting = _GREETING.match(text[:_WINDOW_CHARACTERS])
+    if greeting is not None:
+        text = without_persuasion(text[greeting.end() :])
     if len(text) <= LONG_CHARACTERS:
         return text
     head = text[:_WINDOW_CHARACTERS].strip().split("\n", 1)[0]

@@ -13,11 +13,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from tierwise_server.deciding.framing import end_of_framing, start_of_framing
+
 LEAST_WORDS: Final = 3
 """Words of the shortest clause that is left out, unless it is in brackets or sets a value."""
 
 LEAST_LEFT: Final = 2
-"""Words that have to be left to ask something."""
+"""Words that have to be left to ask something, unless one is none that persuasion is made of."""
 
 LEAST_KNOWN: Final = 0.85
 """Share of a clause's words that have to be of the vocabulary."""
@@ -57,6 +59,49 @@ _GRADES: Final = _words(
     " world state art line pro plus plan priority power version budget cost costs price money"
     " object rules rule instructions system previous default importance"
 )
+# What is said to hang on the answer, who is said to want it, and how it should be found.
+_STAKES: Final = _words(
+    "baffled bonus breath bribe brutally career careers catastrophic ceo cfo clearance"
+    " consequences crucial cto deceptively depend depends disaster disastrous essential"
+    " executives exhaustive exhaustively fiendishly fired flawlessly geniuses hangs hinges"
+    " important insanely laureate lawsuit livelihood mathematician meticulous meticulously"
+    " notoriously paramount phds physicist privileged punish punished rigor rigorously"
+    " rigour stake stakes stumped sue sued teaser tip unlimited unsolved urgency urgent"
+    " urgently vip vital vitally"
+)
+# Further words of theirs, which are content as often.
+_COMMON: Final = _words(
+    "academic access accordingly account accuracy accurate accurately actually admin"
+    " administrator afford again allowed already alternative alternatives although angle"
+    " angles anyhow anyone appear appears approach approaches approval approved around"
+    " attempt attempted attempts audit audited authorised authorization authorized before"
+    " beg begging being believe between biggest billion billions board brutal caliber"
+    " calibre capable careful cases certified classification classifying client clients"
+    " colleagues company complete comprehensive compute concern concerns confidential"
+    " consider considering constraint constraints correct correctly count counting counts"
+    " court crack critical customer customers day days deadline deal death deliberate depth"
+    " derivation derivations detail detailed details directors discipline dollar dollars"
+    " domain easily easy edge elevated else emergency enterprise entire error errors euros"
+    " even ever every everybody everyone experience failed failure few field fields final"
+    " first fool fooled formal formally future get gets getting go goes government granted"
+    " handle hard help hint hints hour hours how human humans hypotheses hypothesis"
+    " incident investors issue issues justify know knowledge known knows last least life"
+    " limit limits lives logic logical logically long look looks lose loses losing lost"
+    " many mathematical mathematically member mess million millions mind minds mission"
+    " mistake mistakes mode month months nation national nobody noone off offer office offs"
+    " ok okay once only option options order organisation organization our over own p part"
+    " paying payment penalty people perfectly permission platinum please ponder precise"
+    " precisely president principles privileges professor professors promise proof proofs"
+    " puzzle read reading reads real really relies rely relying resources response"
+    " responses reward rewarded riddle s safety scholar scholars scientific scientist"
+    " scientists screw second security seem seems sensitive setting settings several"
+    " severity shortcut shortcuts silver simple single skill skills skipping somebody"
+    " subscriber subscription subtle supreme swear talent talented team technical terminate"
+    " terminated their theoretical they thing though thoughtful time times today token"
+    " tokens tomorrow tonight took trade tradeoffs tried trivial trusting trying twice"
+    " under understand understands usd verified week weeks weigh well while whole word year"
+    " years yet"
+)
 # What such clauses are held together by.
 _FILLERS: Final = _words(
     "a an the this that these those it its i i'm me my we us our you your you've you're is"
@@ -82,7 +127,9 @@ _FILLERS: Final = _words(
     " like"
 )
 _SIGNS: Final = _TELLING | _GRADES
-_VOCABULARY: Final = _TELLING | _GRADES | _FILLERS
+_VOCABULARY: Final = _TELLING | _GRADES | _STAKES | _COMMON | _FILLERS
+_ROUTER_VOCABULARY: Final = _TELLING | _GRADES | _FILLERS
+_TRIGGERS: Final = _TELLING | _STAKES
 
 _WORD: Final = re.compile(r"[a-z0-9']+")
 _BRACKETED: Final = re.compile(
@@ -91,7 +138,7 @@ _BRACKETED: Final = re.compile(
 _END: Final = re.compile(
     r"[.!?:;,\n\u2013\u2014]+(?=\s|$)|\s-+(?=\s)|(?<=[\])>])(?=\s)"
     # Many prompts end without a mark before the next sentence begins.
-    r"|(?<=[a-z0-9])(?=\s[A-Z][a-z']+\s)"
+    r"|(?<=[a-z0-9\"')])(?=\s[A-Z][a-z']+\s)"
 )
 """Where a clause may end."""
 
@@ -107,18 +154,50 @@ _ASKS: Final = re.compile(
 )
 """Begins a question, which is a request whatever it is about."""
 
+_COMMAND: Final = re.compile(
+    r"(?i)\W*(?:please |just )?(?:escalate|upgrade|override|ultra-?think|think|reason)"
+    r"(?: \w+){0,2}[.!:]+\s*"
+)
+"""A short sentence that tells the router what to do."""
+
+_OF_ITSELF: Final = re.compile(
+    r"(?i)\b(?:what follows|the following|(?:this|next) (?:one|question|problem|task|request|prompt"
+    r"|message|item))\b"
+)
+"""A clause that speaks of the request that it stands beside."""
+
+_REFERS: Final = re.compile(
+    r"(?i)(?:[\w']+\W+){0,5}(?:he|she|they|him|her|them|it|that|those|there)\b"
+)
+"""A request that goes on about what was said before it."""
+
 _ENDS_TRIED: Final = 5
+_ROUNDS: Final = 3
+_MARKS_BEFORE: Final = " \n\t,;:-\u2013\u2014])>"
 
 
 def without_persuasion(text: str) -> str:
-    """Returns the text without clauses at either end that speak to the router alone."""
+    """Returns the text without what is put around a request to have it taken for another."""
     looked_at = text
     if len(text) > 2 * _MOST_CHARACTERS:
         looked_at = f"{text[:_MOST_CHARACTERS]} {text[-_MOST_CHARACTERS:]}"
     # Nearly all prompts end here.
-    if _TELLING.isdisjoint(_WORD.findall(looked_at.lower())) and not _SETTING.search(looked_at):
-        return text
-    return _without_last(_without_first(text))
+    words = _WORD.findall(looked_at.lower())
+    speaks = not _TRIGGERS.isdisjoint(words) or _SETTING.search(looked_at) is not None
+    speaks = speaks or (not _SIGNS.isdisjoint(words) and _speaks_of_itself(looked_at))
+    for _ in range(_ROUNDS):
+        before = text
+        start = end_of_framing(text)
+        if start and _asks_enough(text[start:].lstrip(_MARKS_BEFORE)):
+            text = text[start:].lstrip(_MARKS_BEFORE)
+        end = start_of_framing(text)
+        if end < len(text) and _asks_enough(text[:end]):
+            text = text[:end]
+        if speaks:
+            text = _without_last(_without_first(text))
+        if text == before:
+            break
+    return text
 
 
 def _without_first(text: str) -> str:
@@ -128,8 +207,9 @@ def _without_first(text: str) -> str:
     for end in _ends(window)[:_ENDS_TRIED]:
         if not _may_belong(window[start:end]):
             break
-        rest = text[end:].lstrip(" \n\t,;:-\u2013\u2014])>")
-        if _is_persuasion(window[:end]) and _asks_enough(rest):
+        rest = text[end:].lstrip(_MARKS_BEFORE)
+        is_apart = window[end - 1] != "," or not _TELLING.isdisjoint(_words_of(window[:end]))
+        if is_apart and _is_persuasion(window[:end], rest) and _asks_enough(rest):
             kept = rest
         start = end
     return kept
@@ -137,7 +217,8 @@ def _without_first(text: str) -> str:
 
 def _without_last(text: str) -> str:
     """Returns the text without the clauses that it ends with, as many as speak to the router."""
-    kept = text = text.rstrip()
+    kept = text
+    text = text.rstrip()
     window = text[-_MOST_CHARACTERS:]
     before, end = len(text) - len(window), len(window)
     starts = {one for one in _ends(window) if one < end}
@@ -147,7 +228,8 @@ def _without_last(text: str) -> str:
             break
         # The mark before it stays: it may be the request's question mark.
         rest = text[: before + start].rstrip(" \n\t,;-\u2013\u2014[(")
-        if _is_persuasion(window[start:]) and _asks_enough(rest):
+        is_apart = window[start - 1] != "," or not _TELLING.isdisjoint(_words_of(window[start:]))
+        if is_apart and _is_persuasion(window[start:], "") and _asks_enough(rest):
             kept = rest
         end = start
     return kept
@@ -162,22 +244,46 @@ def _ends(window: str) -> list[int]:
 def _may_belong(clause: str) -> bool:
     """Returns whether a clause holds nothing that could be asked of a model."""
     words = _words_of(clause)
+    if _ASKS.match(clause) or clause.rstrip().endswith("?"):
+        return False
+    vocabulary, needed = _VOCABULARY, LEAST_KNOWN
+    if not _TELLING.isdisjoint(words):
+        vocabulary = _ROUTER_VOCABULARY
+        if sum(one in _SIGNS for one in words) >= CLEAR_SIGNS:
+            needed = LEAST_KNOWN_WHERE_CLEAR
+    known = sum(one in vocabulary or one.isdigit() for one in words)
+    if known >= needed * len(words):
+        return True
     known = sum(one in _VOCABULARY or one.isdigit() for one in words)
-    signs = sum(one in _SIGNS for one in words)
-    needed = LEAST_KNOWN_WHERE_CLEAR if signs >= CLEAR_SIGNS else LEAST_KNOWN
-    return known >= needed * len(words) and not _ASKS.match(clause)
+    return len(words) >= LEAST_WORDS and known >= LEAST_KNOWN * len(words)
 
 
-def _is_persuasion(clauses: str) -> bool:
+def _is_persuasion(clauses: str, rest: str) -> bool:
     """Returns whether clauses, none of which asks anything, speak to the router."""
     words = _words_of(clauses)
     is_marked = _SETTING.search(clauses) or _BRACKETED.fullmatch(clauses.strip())
-    return (len(words) >= LEAST_WORDS or bool(is_marked)) and not _TELLING.isdisjoint(words)
+    is_command = _COMMAND.fullmatch(clauses) is not None
+    if len(words) < LEAST_WORDS and not (is_marked or is_command):
+        return False
+    if not _TELLING.isdisjoint(words):
+        return True
+    speaks = not _STAKES.isdisjoint(words)
+    speaks = speaks or (not _SIGNS.isdisjoint(words) and _speaks_of_itself(clauses))
+    # "My boss fired me. Can he do that?" is about the boss.
+    return speaks and _REFERS.match(rest) is None
+
+
+def _speaks_of_itself(text: str) -> bool:
+    return _OF_ITSELF.search(text) is not None
 
 
 def _words_of(clause: str) -> list[str]:
-    return _WORD.findall(_SETTING.sub(" model ", clause).lower())
+    words = _WORD.findall(_SETTING.sub(" model ", clause).lower())
+    return [one.removesuffix("'s") for one in words]
 
 
 def _asks_enough(text: str) -> bool:
-    return len(text.split(maxsplit=LEAST_LEFT)) >= LEAST_LEFT
+    if len(text.split(maxsplit=LEAST_LEFT)) >= LEAST_LEFT:
+        return True
+    words = _WORD.findall(text.lower())
+    return bool(text.strip()) and (not words or not _VOCABULARY.issuperset(words))
