@@ -22,6 +22,7 @@ PROGRAMS = (
     "image",
     "reload",
     "reload_storm",
+    "candidates",
     "fairness",
     "overload",
     "replicas",

@@ -244,6 +244,7 @@ async def test_a_candidate_is_promoted_at_once_and_what_was_there_stays_beside(
         server = ("--server", served.address)
         shown = await command("status", *server)
         assert "1 decisions by both" in shown.stdout
+        assert "(no task): 1 of 1 to another tier" in shown.stdout
         assert "mid -> budget: 1, expected cost: $" in shown.stdout
         folders = (str(candidate.path), str(served_path))
         # Nobody has said yes.
@@ -317,3 +318,21 @@ def test_faulty_or_equal_candidates_are_not_promoted(
     candidate.write("catalog.yaml", "tiers: [budget]\n")
     with pytest.raises(PromotionError, match="has faults"):
         look_at(candidate.path, live.path)
+
+
+async def test_a_candidate_that_fails_the_self_test_decides_for_nobody(
+    serve: Serve, live: CatalogFolder, candidate: CatalogFolder
+) -> None:
+    case = f"- {{prompt: {LIKE['budget']!r}, tier: TIER}}\n"
+    live.write("cases/basics.yaml", case.replace("TIER", "budget"))
+    candidate.write("cases/basics.yaml", case.replace("TIER", "premium"))
+    settings = {"candidate": (str(candidate.path),), "canary_share": 1.0, "self_test_bar": 0.9}
+    async with serve(live, **settings, reload_interval_s=NEVER_S) as served:
+        assert await served.health_of("") == "SERVING"
+        decision = await served.route(LIKE_NOTHING)
+        assert (decision.tier_id, decision.arm) == ("mid", CatalogArm.CATALOG_ARM_UNSPECIFIED)
+        await eventually(has_compared(served, 1))
+        words = (str(candidate.path), str(live.path), "--server", served.address, "--yes")
+        refused = await command("promote", *words)
+        assert refused.returncode == 1
+        assert "the server refuses the candidate: cases:1: The self-test" in refused.stderr

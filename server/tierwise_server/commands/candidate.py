@@ -149,6 +149,11 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 def _check_compared(promotion: Promotion, response: GetCandidateStatusResponse) -> None:
     """Refuses what is not the pair of folders that the server compares."""
+    for fault in response.faults:
+        raise PromotionError(
+            f"the server refuses the candidate: {fault.source_file}:{fault.source_line}:"
+            f" {fault.message}"
+        )
     if response.state != CANDIDATE_STATE_COMPARED:
         raise PromotionError("the server compares no candidate; see `tierwise candidate status`")
     if response.candidate_content_hash != promotion.candidate_files.content_hash:

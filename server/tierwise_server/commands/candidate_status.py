@@ -23,9 +23,8 @@ def status_lines(response: GetCandidateStatusResponse) -> Iterator[str]:
         yield f"  {fault.source_file}:{fault.source_line}: {fault.message} {fault.suggestion}"
     if not response.HasField("start_time"):
         return
-    decided = sum(one.decision_count for one in response.differences)
-    moved = [one for one in response.differences if one.tier_id != one.candidate_tier_id]
-    moved_count = sum(one.decision_count for one in moved)
+    decided = _count(response.differences)
+    moved_count = _count(filter(_moves, response.differences))
     since = response.start_time.ToDatetime().strftime("%Y-%m-%d %H:%M UTC")
     share = f" ({moved_count / decided:.1%})" if decided else ""
     yield f"{decided} decisions by both since {since}; another tier in {moved_count}{share}"
@@ -38,19 +37,37 @@ def status_lines(response: GetCandidateStatusResponse) -> Iterator[str]:
             f" {response.candidate_decision_count} by the candidate"
             f" (share {response.canary_share:g})"
         )
+    yield from _task_lines(response.differences)
+
+
+def _task_lines(differences: Iterable[CandidateDifference]) -> Iterator[str]:
+    """Yields the tasks whose decisions would move, those with the most first; the rest in sum."""
     by_task: dict[str, list[CandidateDifference]] = defaultdict(list)
-    for one in response.differences:
+    for one in differences:
         by_task[one.task_id].append(one)
-    for task, cells in by_task.items():
-        count = sum(one.decision_count for one in cells)
-        other = sum(one.decision_count for one in cells if one.tier_id != one.candidate_tier_id)
+    moves = {task: [one for one in cells if _moves(one)] for task, cells in by_task.items()}
+    for task in sorted(moves, key=lambda one: -_count(moves[one])):
+        cells = by_task[task]
+        if not moves[task]:
+            continue
         renamed = sum(one.other_task_count for one in cells)
-        moves = f"{other} with another tier, {renamed} with another task"
-        yield f"{task or NO_TASK}: {count} decisions, {moves}"
-        for one in cells:
-            if one.tier_id != one.candidate_tier_id:
-                move = f"{one.tier_id} -> {one.candidate_tier_id}"
-                yield _cost_line(f"  {move}: {one.decision_count}, expected cost", [one])
+        counts = f"{_count(moves[task])} of {_count(cells)} to another tier, {renamed} another task"
+        yield f"{task or NO_TASK}: {counts}"
+        for one in moves[task]:
+            move = f"{one.tier_id} -> {one.candidate_tier_id}"
+            yield _cost_line(f"  {move}: {one.decision_count}, expected cost", [one])
+    still = [task for task, moved in moves.items() if not moved]
+    if still:
+        count = sum(_count(by_task[task]) for task in still)
+        yield f"no other tier: {len(still)} tasks with {count} decisions"
+
+
+def _moves(one: CandidateDifference) -> bool:
+    return one.tier_id != one.candidate_tier_id
+
+
+def _count(cells: Iterable[CandidateDifference]) -> int:
+    return sum(one.decision_count for one in cells)
 
 
 def _cost_line(head: str, cells: Iterable[CandidateDifference]) -> str:
