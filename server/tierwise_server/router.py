@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from tierwise_server.arms import FORCED, Arm, Draw
@@ -23,7 +22,6 @@ from tierwise_server.deciding.errors import (
     each_below,
     shown,
 )
-from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.encoder.cache import PromptCache
 from tierwise_server.encoder.lanes import EncodingLanes
 from tierwise_server.explaining import explain
@@ -32,6 +30,7 @@ from tierwise_server.live_catalog import LiveCatalog, RevisionMismatchError
 from tierwise_server.offline import INLINE_CHARACTERS, open_by, predict
 from tierwise_server.planning.choice import ModelChoice, explain_drops, plan_models
 from tierwise_server.planning.errors import NoModelQualifiesError
+from tierwise_server.prompt_vectors import PromptVectors
 from tierwise_server.routing import (
     Explained,
     Known,
@@ -40,8 +39,7 @@ from tierwise_server.routing import (
     Timings,
     seed_of,
 )
-from tierwise_server.scoring import NO_PHRASES, phrases_of
-from tierwise_server.sent_vectors import check_vector, unit_of
+from tierwise_server.scoring import NO_PHRASES
 from tierwise_server.snapshot import Snapshot
 from tierwise_server.spending.control import SpendControl
 from tierwise_server.spending.standing import within_limits
@@ -49,8 +47,6 @@ from tierwise_server.spending.standing import within_limits
 BATCH_PIECE = 8
 """Prompts of one batch that wait for the encoder or are in it at a time. More would stand before
 the caller's other calls; fewer would let lanes idle between two of them."""
-
-_NO_TEXT = RoutingRequest()
 
 
 class UnknownCatalogError(RequestError):
@@ -65,16 +61,6 @@ class UnknownCatalogError(RequestError):
     def below(self, path: str) -> Self:
         """Returns the error with a path put before that of the field."""
         return type(self)(f"{path}.{self.field}", self.name, self.known)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Embedded:
-    known: Known
-    queue_s: float = 0.0
-    encoding_s: float = 0.0
-    cached: bool = False
-    respelt: bool = False
-    """Whether it was put right first, so that it is also what another text became."""
 
 
 class _Start(NamedTuple):
@@ -114,10 +100,9 @@ class Router:
         """
         self.catalogs = catalogs
         self._default = next(iter(catalogs))
-        self._lanes = lanes
-        self._cache = cache
-        self._encoder_id = encoder_id
-        self._dimensions = dimensions
+        self._prompts = PromptVectors(lanes, cache, encoder_id=encoder_id, dimensions=dimensions)
+        self.known = self._prompts.known
+        """Returns what is known of a text that is embedded for nobody in particular."""
         self._fleet = fleet or FleetMonitor()
         self._spending = spending or SpendControl()
         self._calls = calls or CallControl()
@@ -125,12 +110,8 @@ class Router:
         """Candidates by the name of the catalog that they are tried beside."""
 
     def forget_scores(self) -> None:
-        """Drops what was found by catalogs that may be out of service; vectors stay.
-
-        Otherwise each remembered prompt would keep the snapshot that scored it in memory.
-        """
-        for known in self._cache.values():
-            known.scorer = known.leads = known.answer = None
+        """Drops what was found by catalogs that may be out of service; vectors stay."""
+        self._prompts.forget_scores()
 
     def live(self, name: str) -> LiveCatalog:
         """Returns a catalog by name; the empty name means the default.
@@ -183,8 +164,7 @@ class Router:
     ) -> Routed:
         snapshot, draw = self._drawn(live.name, served, query)
         if query.is_prompt_alone:
-            known = self._cache.get(query.embedded_text)
-            answer = known.answer if known is not None else None
+            answer = self._prompts.answer_to(query)
             if (
                 answer is not None
                 and answer.snapshot is snapshot
@@ -238,7 +218,7 @@ class Router:
             None, lambda: each_below(path, drawn, lambda one: self._checked_start(*one))
         )
         if deadline is not None:
-            self._check_deadline(queries, [one.opening for one in starts], deadline)
+            self._prompts.check_deadline(queries, [one.opening for one in starts], deadline)
         piece = asyncio.Semaphore(BATCH_PIECE)
         tasks = [
             asyncio.ensure_future(
@@ -336,20 +316,6 @@ class Router:
         if routed.reservation is not None:
             self._spending.release(routed.reservation)
 
-    def _check_deadline(
-        self, queries: Sequence[Query], openings: Sequence[Opening], deadline: float
-    ) -> None:
-        """Refuses a batch at once that would be done too late, before it costs encoder time."""
-        texts = [
-            query.embedded_text
-            for query, opening in zip(queries, openings, strict=True)
-            if opening.needs_vector
-            and query.sent_vector is None
-            and query.embedded_text not in self._cache
-        ]
-        if texts:
-            self._lanes.check_deadline(texts, deadline, caller=queries[0].request.caller)
-
     async def _finish(
         self,
         catalog: str,
@@ -384,10 +350,10 @@ class Router:
         if not opening.needs_vector:
             embedded = None
         elif piece is None:
-            embedded = await self._embed(snapshot, query, deadline)
+            embedded = await self._prompts.embed(snapshot, query, deadline)
         else:
             async with piece:
-                embedded = await self._embed(snapshot, query, deadline)
+                embedded = await self._prompts.embed(snapshot, query, deadline)
         # From here on nothing waits, so that no other call spends in between.
         standing = self._spending.standing(catalog, caller)
         scoring_started = time.perf_counter()
@@ -437,16 +403,8 @@ class Router:
         )
         ours_alone = query.is_prompt_alone and not standing.is_limited
         if embedded is not None and ours_alone:
-            self._remember(query, embedded, _without_text(routed))
+            self._prompts.remember(query, embedded, routed)
         return routed
-
-    def _remember(self, query: Query, embedded: _Embedded, answer: Routed) -> None:
-        """Keeps the answer to a prompt alone."""
-        known = embedded.known
-        if embedded.respelt:
-            known = Known(vector=known.vector, of_other_text=True)
-            self._cache.put(query.embedded_text, known)
-        known.answer = answer
 
     def _drawn(self, name: str, served: Snapshot, query: Query) -> tuple[Snapshot, Draw | None]:
         """Returns what is to decide: what is in service, or the candidate for some callers."""
@@ -456,8 +414,7 @@ class Router:
     def _checked_start(
         self, served: Snapshot, snapshot: Snapshot, draw: Draw | None, query: Query
     ) -> _Start:
-        if query.sent_vector is not None:
-            check_vector(query.sent_vector, self._encoder_id, self._dimensions)
+        self._prompts.check_sent(query)
         if draw is not None and draw.arm is Arm.CANDIDATE:
             try:
                 return _Start(snapshot, open_by(snapshot, query.request), draw)
@@ -474,55 +431,6 @@ class Router:
         return await asyncio.get_running_loop().run_in_executor(
             None, self._checked_start, served, snapshot, draw, query
         )
-
-    async def known(self, text: str) -> Known:
-        """Returns what is known of a text that is embedded for nobody in particular.
-
-        Raises:
-            QueueFullError: Too many prompts wait for the encoder.
-        """
-        known = self._cache.get(text)
-        if known is None or known.of_other_text:
-            encoding = await self._lanes.encode(text, None)
-            known = Known(vector=encoding.vector, phrases=phrases_of(text))
-            self._cache.put(text, known)
-        return known
-
-    async def _embed(self, snapshot: Snapshot, query: Query, deadline: float | None) -> _Embedded:
-        if query.sent_vector is not None:
-            return _Embedded(known=Known(vector=unit_of(query.sent_vector.values)))
-        text = snapshot.spelling.corrected(query.embedded_text)
-        respelt = text != query.embedded_text
-        keep = not query.request.keep_nothing
-        if keep:
-            known = self._cache.get(text)
-            if known is not None and not known.of_other_text:
-                return _Embedded(known=known, cached=True, respelt=respelt)
-        encoding = await self._lanes.encode(text, deadline, caller=query.request.caller)
-        known = Known(vector=encoding.vector, phrases=phrases_of(text))
-        if keep:
-            self._cache.put(text, known)
-        return _Embedded(
-            known=known,
-            queue_s=encoding.queue_s,
-            encoding_s=encoding.encode_s,
-            respelt=respelt,
-        )
-
-
-def _without_text(routed: Routed) -> Routed:
-    """Returns a decision on a prompt alone, with nothing in it of the prompt's text."""
-    opening = routed.opening
-    bare = Opening(
-        request=_NO_TEXT,
-        bounds=opening.bounds,
-        subject=routed.snapshot.catalog.rules.subject(text=""),
-        language=opening.language,
-        required_capabilities=opening.required_capabilities,
-        verdict=opening.verdict,
-        abstention=opening.abstention,
-    )
-    return routed.after(routed.timings, bare)
 
 
 def _first_cost(choice: ModelChoice | None) -> int:

@@ -36,7 +36,7 @@ async def test_a_repeated_prompt_is_remembered_without_its_text(
         assert second.timings.vector_cached
         assert (second.tier_id, second.reason) == (first.tier_id, first.reason)
 
-        cache = served.server._slot.router._cache
+        cache = served.server._slot.router._prompts._cache
         assert len(cache) == 1
         kept = [one for one in reachable(cache) if isinstance(one, str) and "hunter2" in one]
         assert kept == []

@@ -266,7 +266,7 @@ async def test_a_repeated_prompt_is_not_embedded_again(shared: Served) -> None:
 
 async def test_keeping_nothing_leaves_nothing_in_the_cache(shared: Served) -> None:
     prompt = "a prompt of which nothing may be kept, asked three times"
-    cache = shared.server._slot.router._cache
+    cache = shared.server._slot.router._prompts._cache
     before = len(cache)
     for _ in range(2):
         decision = await shared.route(prompt, keep_nothing=True)

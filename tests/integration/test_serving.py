@@ -127,7 +127,7 @@ async def test_stopping_says_not_serving_finishes_calls_and_takes_no_more(
         in_flight = asyncio.create_task(batch(served, long_prompts(100, "in flight")))
 
         async def is_under_way() -> bool:
-            return bool(router._lanes.queue_depth)
+            return bool(router._prompts._lanes.queue_depth)
 
         await eventually(is_under_way)
         stopping = asyncio.create_task(served.server.stop())
@@ -153,7 +153,7 @@ async def test_calls_that_outlive_the_grace_are_ended_without_a_stray_error(
         in_flight = asyncio.create_task(batch(served, long_prompts(200, "cut off")))
 
         async def is_under_way() -> bool:
-            return bool(served.server._slot.router._lanes.queue_depth)
+            return bool(served.server._slot.router._prompts._lanes.queue_depth)
 
         await eventually(is_under_way)
         await asyncio.wait_for(served.server.stop(), timeout=20)
@@ -219,7 +219,7 @@ class Gate:
     """Stands before a server's encoder, and lets nothing through until it is opened."""
 
     def __init__(self, served: Served) -> None:
-        self.lanes = served.server._slot.router._lanes
+        self.lanes = served.server._slot.router._prompts._lanes
         self.begun: list[str] = []
         self._encoder = self.lanes._encoder
         self._open = threading.Event()
@@ -279,7 +279,7 @@ async def test_what_would_be_answered_too_late_is_refused_at_once(
 
 async def test_callers_that_give_up_leave_the_queue(serve: Serve, catalog: CatalogFolder) -> None:
     async with serve(catalog) as served:
-        lanes = served.server._slot.router._lanes
+        lanes = served.server._slot.router._prompts._lanes
         calls = [asyncio.create_task(served.decide(one)) for one in long_prompts(300, "fickle")]
 
         async def is_crowded() -> bool:

@@ -1,0 +1,168 @@
+"""Prompts and what is known of them: embeds what is new, and remembers the rest.
+
+Belongs to the event loop, but for `check_sent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tierwise_server.deciding.decide import Opening
+from tierwise_server.deciding.request import RoutingRequest
+from tierwise_server.encoder.cache import PromptCache
+from tierwise_server.encoder.lanes import EncodingLanes
+from tierwise_server.routing import Known, Query, Routed
+from tierwise_server.scoring import phrases_of
+from tierwise_server.sent_vectors import check_vector, unit_of
+from tierwise_server.snapshot import Snapshot
+
+_NO_TEXT = RoutingRequest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Embedded:
+    """What is known of a prompt, and what it took to know it."""
+
+    known: Known
+    queue_s: float = 0.0
+    """Wait for a lane, in seconds."""
+    encoding_s: float = 0.0
+    """Time in the encoder, in seconds."""
+    cached: bool = False
+    respelt: bool = False
+    """Whether it was put right first, so that it is also what another text became."""
+
+
+class PromptVectors:
+    """The encoder's lanes and the memory of recent prompts, as decisions use them."""
+
+    def __init__(
+        self,
+        lanes: EncodingLanes,
+        cache: PromptCache[Known],
+        *,
+        encoder_id: str,
+        dimensions: int,
+    ) -> None:
+        """Takes what it needs.
+
+        Args:
+            lanes: Where prompts are embedded.
+            cache: Keeps what is known of prompts.
+            encoder_id: Of the encoder in the lanes.
+            dimensions: Of its vectors.
+        """
+        self._lanes = lanes
+        self._cache = cache
+        self._encoder_id = encoder_id
+        self._dimensions = dimensions
+
+    def forget_scores(self) -> None:
+        """Drops what was found by catalogs that may be out of service; vectors stay.
+
+        Otherwise each remembered prompt would keep the snapshot that scored it in memory.
+        """
+        for known in self._cache.values():
+            known.scorer = known.leads = known.answer = None
+
+    def check_sent(self, query: Query) -> None:
+        """Refuses a vector of the caller's own that cannot be one of this encoder's.
+
+        Raises:
+            RequestError: It is of another encoder, or of a wrong length or value.
+        """
+        if query.sent_vector is not None:
+            check_vector(query.sent_vector, self._encoder_id, self._dimensions)
+
+    def check_deadline(
+        self, queries: Sequence[Query], openings: Sequence[Opening], deadline: float
+    ) -> None:
+        """Refuses a batch at once that would be done too late, before it costs encoder time.
+
+        Raises:
+            TooLateError: The last answer would come after the deadline.
+        """
+        texts = [
+            query.embedded_text
+            for query, opening in zip(queries, openings, strict=True)
+            if opening.needs_vector
+            and query.sent_vector is None
+            and query.embedded_text not in self._cache
+        ]
+        if texts:
+            self._lanes.check_deadline(texts, deadline, caller=queries[0].request.caller)
+
+    def answer_to(self, query: Query) -> Routed | None:
+        """Returns the last decision on a prompt alone; None where none is remembered."""
+        known = self._cache.get(query.embedded_text)
+        return known.answer if known is not None else None
+
+    def remember(self, query: Query, embedded: Embedded, routed: Routed) -> None:
+        """Keeps the decision on a prompt alone, without its text."""
+        known = embedded.known
+        if embedded.respelt:
+            known = Known(vector=known.vector, of_other_text=True)
+            self._cache.put(query.embedded_text, known)
+        known.answer = _without_text(routed)
+
+    async def known(self, text: str) -> Known:
+        """Returns what is known of a text that is embedded for nobody in particular.
+
+        Raises:
+            QueueFullError: Too many prompts wait for the encoder.
+        """
+        known = self._cache.get(text)
+        if known is None or known.of_other_text:
+            encoding = await self._lanes.encode(text, None)
+            known = Known(vector=encoding.vector, phrases=phrases_of(text))
+            self._cache.put(text, known)
+        return known
+
+    async def embed(self, snapshot: Snapshot, query: Query, deadline: float | None) -> Embedded:
+        """Returns what is known of a query's prompt, embedded where it is new.
+
+        Args:
+            snapshot: Its words say what a misspelt one is put right to.
+            query: The query.
+            deadline: Time by `time.monotonic()` after which nobody wants the answer.
+
+        Raises:
+            QueueFullError: Too many prompts wait for the encoder.
+            TooLateError: The answer would come after the deadline.
+            DeadlinePassedError: The deadline passed before the prompt was embedded.
+        """
+        if query.sent_vector is not None:
+            return Embedded(known=Known(vector=unit_of(query.sent_vector.values)))
+        text = snapshot.spelling.corrected(query.embedded_text)
+        respelt = text != query.embedded_text
+        keep = not query.request.keep_nothing
+        if keep:
+            known = self._cache.get(text)
+            if known is not None and not known.of_other_text:
+                return Embedded(known=known, cached=True, respelt=respelt)
+        encoding = await self._lanes.encode(text, deadline, caller=query.request.caller)
+        known = Known(vector=encoding.vector, phrases=phrases_of(text))
+        if keep:
+            self._cache.put(text, known)
+        return Embedded(
+            known=known,
+            queue_s=encoding.queue_s,
+            encoding_s=encoding.encode_s,
+            respelt=respelt,
+        )
+
+
+def _without_text(routed: Routed) -> Routed:
+    """Returns a decision on a prompt alone, with nothing in it of the prompt's text."""
+    opening = routed.opening
+    bare = Opening(
+        request=_NO_TEXT,
+        bounds=opening.bounds,
+        subject=routed.snapshot.catalog.rules.subject(text=""),
+        language=opening.language,
+        required_capabilities=opening.required_capabilities,
+        verdict=opening.verdict,
+        abstention=opening.abstention,
+    )
+    return routed.after(routed.timings, bare)
