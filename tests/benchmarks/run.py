@@ -26,6 +26,7 @@ PROGRAMS = (
     "fairness",
     "overload",
     "replicas",
+    "capacity",
     "versus_semantic_router",
     "planning",
     "telemetry",

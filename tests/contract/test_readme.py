@@ -30,3 +30,16 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE))
     assert named
     assert not [target for target in named if f"\n{target}:" not in makefile]
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    skipped = {".venv", ".cache", "node_modules"}
+    pages = [path for path in ROOT.rglob("*.md") if not skipped & set(path.parts)]
+    assert ROOT / "docs" / "deploy.md" in pages
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert not broken
