@@ -1,7 +1,9 @@
 """Measures what callers see of three replicas behind Envoy: one killed, then all restarted in turn.
 
-Callers chat through the client without a pause, against a local provider. A chat must not fail, and
-hardly any may be decided without the router. Envoy runs on the shipped configuration.
+Callers chat through the client at a steady rate, against a local provider. A chat must not fail,
+and hardly any may be decided without the router. Envoy runs as shipped. On two cores,
+replicas, Envoy, provider and callers take from each other what they need, so the rate is one that
+leaves room: what shows otherwise is overload, whose share without any event is printed as well.
 """
 
 from __future__ import annotations
@@ -86,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=10.0, help="load between two events")
     parser.add_argument("--callers", type=int, default=8, help="chats at a time")
+    parser.add_argument("--rate", type=float, default=40.0, help="chats a second")
     parser.add_argument(
         "--router-timeout-s", type=float, default=0.25, help="as in ClientSettings; its default"
     )
@@ -164,7 +167,7 @@ async def _measured(
         }
         results = {}
         for name, phase in phases.items():
-            results[name] = await _under_load(client, arguments.callers, phase)
+            results[name] = await _under_load(client, arguments.callers, arguments.rate, phase)
             progress(f"replicas: {name}: {results[name].figures()}")
     return results
 
@@ -178,7 +181,7 @@ async def _healthy(envoy: Envoy) -> None:
 
 
 async def _under_load(
-    client: AsyncClient, callers: int, phase: Callable[[], Awaitable[Any]]
+    client: AsyncClient, callers: int, rate: float, phase: Callable[[], Awaitable[Any]]
 ) -> Seen:
     seen, ending = Seen(), asyncio.Event()
 
@@ -186,6 +189,8 @@ async def _under_load(
         count = 0
         while not ending.is_set():
             count += 1
+            due = begun + (caller + count * callers) / rate
+            await asyncio.sleep(due - time.perf_counter())
             started = time.perf_counter()
             try:
                 response = await client.chat(f"{PROMPT} {caller} {count}")
@@ -198,6 +203,7 @@ async def _under_load(
             if (cause := response.decision.routerless_cause) is not None:
                 seen.routerless[cause.name.lower()] += 1
 
+    begun = time.perf_counter()
     tasks = [asyncio.create_task(call_on(caller)) for caller in range(callers)]
     try:
         await phase()
