@@ -39,7 +39,7 @@ PROMPTS = (
     "asdf qwer zxcv",
     "turn on the kitchen lights",
 )
-EDITED_PROMPT = "does our sourdough starter need a passport"
+EDITED_PROMPT = "does the office plant need a visa"
 EDITED_FILE = "tiers/budget.yaml"
 EDITED_TASK = "  quick-facts:"
 

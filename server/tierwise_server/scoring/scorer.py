@@ -2,11 +2,12 @@
 
 The score of a task is one formula for every size of catalog:
 
-    score = (1 - nearest_weight) * task head + nearest_weight * nearest + tier_weight * tier head
+    score = (1 - share) * task head + share * nearest + tier_weight * tier head
             + phrase_weight * phrase head - background
 
 - *task head*: a linear discriminant of the tasks, refined where tasks compete;
-- *nearest*: the similarity of the task's nearest utterance;
+- *nearest*: the similarity of the task's nearest utterance; its share is one for the catalog and
+  grows with the number of utterances a task has (`ScorerParameters.nearest_share`);
 - *tier head*: a linear discriminant of the tiers, centred so that it only shifts scores between
   tiers; absent in a catalog of one tier;
 - *phrase head*: what the words of the prompt say of its tier, centred likewise; absent where only a
@@ -137,6 +138,7 @@ class Scorer:
         self.scorer_id = parameters.scorer_id
         """Names the formula, its version and its parameters."""
         self._utterance_count = len(utterances)
+        self._nearest_share = np.float32(parameters.nearest_share(grouping.counts))
         # The heads behind the utterances, so that one pass compares a vector with both.
         self._rows = FlatIndex(np.vstack([utterances, heads.linear.weights]))
         self._offsets = heads.linear.offsets
@@ -200,7 +202,7 @@ class Scorer:
         if not self._inside:
             return scores[:0], scores[:0], 0.0
         nearest = np.maximum.reduceat(products[: self._utterance_count], self._starts)
-        scores += np.float32(self.parameters.nearest_weight) * nearest
+        scores += self._nearest_share * nearest
         background = self._background(scores[self._inside :], nearest[self._inside :])
         scores, nearest = scores[: self._inside], nearest[: self._inside]
         scores += self._phrase_shares(phrases)
@@ -357,7 +359,7 @@ def _fit_head(
     means = grouping.means(rows)
     sample, labels = rows[parts == 0], grouping.labels[parts == 0]
     start = fit_discriminant(means, grouping.counts, sample, labels, shrinkage=parameters.shrinkage)
-    share = np.float32(1.0 - parameters.nearest_weight)
+    share = np.float32(1.0 - parameters.nearest_share(grouping.counts))
     weights = share * refine(rows, grouping, parts, start, parameters)
     offsets = share * start.offsets
 

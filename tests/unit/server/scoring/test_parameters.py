@@ -1,6 +1,7 @@
 import re
 from dataclasses import FrozenInstanceError, fields
 
+import numpy as np
 import pytest
 
 from tierwise_server.scoring import ScorerParameters
@@ -34,6 +35,7 @@ def test_every_figure_is_part_of_the_id(name: str) -> None:
         ("utterances_per_step", 0),
         ("saturation", 0),
         ("nearest_weight", 1.1),
+        ("nearest_half_at", -1.0),
         ("exact_from", 1.0),
         ("tier_shrinkage", 0.0),
         ("tier_weight", -1.0),
@@ -48,3 +50,19 @@ def test_a_figure_out_of_range_is_refused_by_name(name: str, value: float) -> No
 def test_parameters_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         ScorerParameters().shrinkage = 0.5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("counts", "share"),
+    [([], 0.0), ([20], 0.2), ([60, 60], 0.3), ([20, 60], 0.25), ([60, 20], 0.25), ([5], 0.08)],
+)
+def test_the_nearest_utterance_counts_for_more_where_tasks_have_many(
+    counts: list[int], share: float
+) -> None:
+    parameters = ScorerParameters(nearest_weight=0.4, nearest_half_at=20.0)
+    assert parameters.nearest_share(np.array(counts, dtype=np.int64)) == pytest.approx(share)
+
+
+def test_without_a_half_the_nearest_utterance_counts_alike_everywhere() -> None:
+    parameters = ScorerParameters(nearest_weight=0.4, nearest_half_at=0.0)
+    assert parameters.nearest_share(np.array([1, 500])) == pytest.approx(0.4)

@@ -309,6 +309,17 @@ def test_vectors_of_an_odd_number_of_dimensions_are_scored() -> None:
     assert [int(scorer.score(vector).task_scores.argmax()) for vector in vectors] == labels.tolist()
 
 
+def test_the_nearest_utterance_has_its_share_of_the_score() -> None:
+    vectors, labels = catalog(22, [20, 20])
+    # Half of its full weight at 20 utterances a task; the heads have the rest.
+    half = fit_scorer(vectors, labels, [0, 0], ScorerParameters(nearest_weight=0.6))
+    none = fit_scorer(vectors, labels, [0, 0], ScorerParameters(nearest_weight=0.0))
+    for query in queries(23, 5):
+        scores, heads = half.score(query), none.score(query)
+        expected = 0.7 * heads.task_scores + 0.3 * scores.task_similarities
+        np.testing.assert_allclose(scores.task_scores, expected, rtol=0, atol=1e-5)
+
+
 def test_the_scorer_names_its_parameters() -> None:
     parameters = ScorerParameters(nearest_weight=0.5)
     vectors, labels = catalog(19, [2])
