@@ -6,12 +6,18 @@ Belongs to the event loop, but for `check_sent`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tierwise_server.deciding.decide import Opening
+from tierwise_server.deciding.asides import is_weak, without_asides
+from tierwise_server.deciding.decide import Opening, close_decision
 from tierwise_server.deciding.request import RoutingRequest
 from tierwise_server.encoder.cache import PromptCache
-from tierwise_server.encoder.lanes import EncodingLanes
+from tierwise_server.encoder.lanes import (
+    DeadlinePassedError,
+    EncodingLanes,
+    QueueFullError,
+    TooLateError,
+)
 from tierwise_server.routing import Known, Query, Routed
 from tierwise_server.scoring import phrases_of
 from tierwise_server.sent_vectors import check_vector, unit_of
@@ -32,6 +38,8 @@ class Embedded:
     cached: bool = False
     respelt: bool = False
     """Whether it was put right first, so that it is also what another text became."""
+    aside_left: bool = False
+    """Whether a clause beside the request was left out."""
 
 
 class PromptVectors:
@@ -119,11 +127,16 @@ class PromptVectors:
             self._cache.put(text, known)
         return known
 
-    async def embed(self, snapshot: Snapshot, query: Query, deadline: float | None) -> Embedded:
+    async def embed(
+        self, snapshot: Snapshot, opening: Opening, query: Query, deadline: float | None
+    ) -> Embedded:
         """Returns what is known of a query's prompt, embedded where it is new.
 
+        Without a clause beside the request where the dearest tier rests on that clause alone.
+
         Args:
-            snapshot: Its words say what a misspelt one is put right to.
+            snapshot: What decides, and whose words say what a misspelt one is put right to.
+            opening: The decision as far as it is made.
             query: The query.
             deadline: Time by `time.monotonic()` after which nobody wants the answer.
 
@@ -134,8 +147,31 @@ class PromptVectors:
         """
         if query.sent_vector is not None:
             return Embedded(known=Known(vector=unit_of(query.sent_vector.values)))
-        text = snapshot.spelling.corrected(query.embedded_text)
-        respelt = text != query.embedded_text
+        embedded = await self._embed(snapshot, query.embedded_text, query, deadline)
+        catalog, leads = snapshot.catalog, embedded.known.leads_by(snapshot.scorer)
+        # Where turns were joined or lines left out, no clause is beside the request.
+        is_whole = query.embedded_text in query.request.text
+        if not is_whole or not is_weak(leads, catalog.margin):
+            return embedded
+        rank = close_decision(catalog, opening, leads).tier.rank
+        for rest in without_asides(query.embedded_text):
+            try:
+                other = await self._embed(snapshot, rest, query, deadline)
+            except (QueueFullError, TooLateError, DeadlinePassedError):
+                # What there is to decide by is enough.
+                break
+            without = other.known.leads_by(snapshot.scorer)
+            its_rank = close_decision(catalog, opening, without).tier.rank
+            if its_rank < rank:
+                # What is known of the rest alone is not to take the answer to the whole prompt.
+                rank, embedded = its_rank, replace(other, respelt=True, aside_left=True)
+        return embedded
+
+    async def _embed(
+        self, snapshot: Snapshot, written: str, query: Query, deadline: float | None
+    ) -> Embedded:
+        text = snapshot.spelling.corrected(written)
+        respelt = text != written
         keep = not query.request.keep_nothing
         if keep:
             known = self._cache.get(text)

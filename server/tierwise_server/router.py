@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Self
 
 from tierwise_server.arms import FORCED, Arm, Draw
@@ -47,6 +48,8 @@ from tierwise_server.spending.standing import within_limits
 BATCH_PIECE = 8
 """Prompts of one batch that wait for the encoder or are in it at a time. More would stand before
 the caller's other calls; fewer would let lanes idle between two of them."""
+
+ASIDE_LEFT = "A clause beside the request, which alone would ask for a dearer tier, is left out."
 
 
 class UnknownCatalogError(RequestError):
@@ -350,10 +353,10 @@ class Router:
         if not opening.needs_vector:
             embedded = None
         elif piece is None:
-            embedded = await self._prompts.embed(snapshot, query, deadline)
+            embedded = await self._prompts.embed(snapshot, opening, query, deadline)
         else:
             async with piece:
-                embedded = await self._prompts.embed(snapshot, query, deadline)
+                embedded = await self._prompts.embed(snapshot, opening, query, deadline)
         # From here on nothing waits, so that no other call spends in between.
         standing = self._spending.standing(catalog, caller)
         scoring_started = time.perf_counter()
@@ -363,6 +366,8 @@ class Router:
         )
         scored = time.perf_counter()
         verdict = close_decision(snapshot.catalog, opening, leads, predictions)
+        if embedded is not None and embedded.aside_left:
+            verdict = replace(verdict, reason=f"{verdict.reason} {ASIDE_LEFT}")
         if standing.is_limited:
             self._spending.note(catalog, standing)
             has_unpriced = bool(snapshot.models.unpriced.any())

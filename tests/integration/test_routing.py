@@ -450,3 +450,19 @@ async def test_a_misspelt_prompt_is_remembered_for_as_long_as_its_spelling_holds
         assert not anew.timings.vector_cached
         assert anew.similarity == pytest.approx(1.0, abs=1e-5)
         assert anew.tier_id == "premium"
+
+
+async def test_a_clause_beside_the_request_does_not_lift_it(shared: Served) -> None:
+    request, aside = (
+        "who won the football match last night",
+        "Our whole platform is about to break.",
+    )
+    assert (await shared.route(request)).tier_id == "mid"
+    for _ in range(2):
+        lifted = await shared.route(f"{aside} {request}")
+        assert lifted.tier_id == "mid"
+        assert "beside the request" in lifted.reason
+    alone = await shared.route(request)
+    assert alone.timings.vector_cached
+    assert "beside the request" not in alone.reason
+    assert (await shared.route(f"{aside} {aside} what now")).tier_id == "premium"
