@@ -16,19 +16,19 @@ packages() {
   lib=$1/lib
   python -m pip install -q --no-compile -c constraints.txt --target "$lib" \
     '.[server,postgres,otel,json-schema]'
-  # Half of the size is what no start ever opens: tests, types for checkers, tools for making and
-  # changing models, a second copy of onnxruntime for programs in C, and the model hub's client.
+  # What no start ever opens: tests, types for checkers, sources in C, tools for making and changing
+  # models, a second copy of onnxruntime for programs in C, and the model hub's client.
   rm -rf "$lib/bin"
   find "$lib" -type d -name tests -prune -exec rm -rf {} +
-  find "$lib" -name '*.pyi' -delete
+  find "$lib" \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[cha]' \) -delete
   rm -rf "$lib/hf_xet" "$lib/huggingface_hub" "$lib/fsspec" \
     "$lib/onnxruntime/transformers" "$lib/onnxruntime/tools" "$lib/onnxruntime/quantization" \
     "$lib/onnxruntime/datasets" "$lib"/onnxruntime/capi/libonnxruntime.so.* \
     "$lib/numpy/f2py" "$lib/numpy/distutils" "$lib/sqlalchemy/testing"
   # These come with symbols for debuggers. Libraries that auditwheel has patched, as numpy's, don't
   # survive it.
-  find "$lib/sqlalchemy" "$lib/tokenizers" "$lib/rpds" "$lib/watchfiles" "$lib/yaml" \
-    -name '*.so' -exec strip --strip-unneeded {} +
+  find "$lib/sqlalchemy" "$lib/tokenizers" "$lib/rpds" "$lib/uvloop" \
+    "$lib/watchfiles" "$lib/yaml" -name '*.so' -exec strip --strip-unneeded {} +
   mkdir -p "$1/bin"
   printf '#!/bin/sh\nexec python -m tierwise.cli "$@"\n' >"$1/bin/tierwise"
   chmod 755 "$1/bin/tierwise"
