@@ -39,9 +39,9 @@ PROMPTS = (
     "asdf qwer zxcv",
     "turn on the kitchen lights",
 )
-EDITED_PROMPT = "does the office plant need a visa"
+EDITED_PROMPT = "write a limerick for the office party"
 EDITED_FILE = "tiers/budget.yaml"
-EDITED_TASK = "  quick-facts:"
+EDITED_TASK = "  short-drafts:"
 
 
 def main() -> int:
@@ -51,8 +51,8 @@ def main() -> int:
         shutil.copytree(ROOT / "utterances", catalog)
         with _server(catalog) as address, grpc.insecure_channel(address) as channel:
             stub = RoutingServiceStub(channel)
-            for prompt in PROMPTS:
-                _show(prompt, _route(stub, prompt))
+            for number, prompt in enumerate(PROMPTS):
+                _show(prompt, _route(stub, prompt), with_plan=number == 0)
             return _edit_and_show(stub, catalog)
 
 
@@ -77,7 +77,7 @@ def _edit_and_show(stub: RoutingServiceStub, catalog: Path) -> int:
     print(f"--- in service {time.perf_counter() - started:.2f} s later\n")
     _show(EDITED_PROMPT, after)
     if after.tier_id == before.tier_id:
-        print("the edit did not change the route", file=sys.stderr)
+        print(f"the edit did not change the tier: {after.reason}", file=sys.stderr)
         return 1
     return 0
 
@@ -87,9 +87,13 @@ def _route(stub: RoutingServiceStub, prompt: str) -> Decision:
     return stub.RoutePrompt(request, timeout=10).decision
 
 
-def _show(prompt: str, decision: Decision) -> None:
+def _show(prompt: str, decision: Decision, *, with_plan: bool = False) -> None:
+    """Prints a decision; what the plan calls next only where it is asked for, since it is long."""
+    lines = [
+        line for line in decision_lines(decision) if with_plan or not line.startswith("  then")
+    ]
     print(f"> {prompt}")
-    print("\n".join(f"  {line}" for line in decision_lines(decision)) + "\n")
+    print("\n".join(f"  {line}" for line in lines) + "\n")
 
 
 @contextlib.contextmanager
@@ -100,6 +104,7 @@ def _server(catalog: Path) -> Iterator[str]:
     command += ["--ledger", "none"]
     command += ["--catalog", str(catalog), "--log-level", "warning", "--log-format", "text"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    print("--- starting a server; the first start embeds the catalog, which takes up to a minute")
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
