@@ -168,6 +168,8 @@ class UtteranceEmbedder:
         kept = [text for text in row_of if text in before]
         if kept:
             matrix[[row_of[text] for text in kept]] = self._matrix[[before[text] for text in kept]]
+        if missing:
+            logger.info("embedding utterances", extra={"utterances": len(missing)})
         with ThreadPoolExecutor(self._threads, thread_name_prefix="embed-utterances") as pool:
             for text, vector in zip(missing, pool.map(self._encoder.encode, missing), strict=True):
                 matrix[row_of[text]] = vector

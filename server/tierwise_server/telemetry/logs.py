@@ -9,6 +9,9 @@ import time
 
 access_logger = logging.getLogger("tierwise_server.access")
 
+_TALKATIVE = ("alembic", "watchfiles")
+"""Libraries whose lines below a warning say nothing that ours do not say better."""
+
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -53,3 +56,5 @@ def configure_logging(level: str, log_format: str) -> None:
         else TextFormatter("%(asctime)s %(levelname)-7s %(message)s")
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
