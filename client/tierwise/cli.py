@@ -87,16 +87,28 @@ def _find(name: str) -> Command:
 
 
 def _complain(name: str, error: TierwiseError) -> None:
-    code = f"{error.code.name}: " if isinstance(error, RouterError) else ""
-    print(f"tierwise {name}: {code}{error}", file=sys.stderr)
-    if isinstance(error, RouterError):
-        for line in error.details:
+    if not isinstance(error, RouterError):
+        print(f"tierwise {name}: {error}", file=sys.stderr)
+        return
+    print(f"tierwise {name}: {error.code.name}: {error}{_advice(error)}", file=sys.stderr)
+    for line in error.details:
+        if line not in str(error):  # An error of one field is its message already.
             print(f"  {line}", file=sys.stderr)
+
+
+def _advice(error: RouterError) -> str:
+    """Returns what somebody at a terminal can do, where the message speaks to programs."""
+    if error.code.name == "UNAVAILABLE" and not error.reason:  # No router has said so itself.
+        return " (is `tierwise serve` running there? If it serves TLS, set TIERWISE_SERVER_CA)"
+    if error.code.name == "UNAUTHENTICATED":
+        return " (commands send the token that TIERWISE_TOKEN holds)"
+    return ""
 
 
 def _help() -> str:
     lines = ["usage: tierwise COMMAND ...", "", "commands:"]
-    lines += [f"  {name:<10} {summary}" for name, summary in SUMMARIES.items()]
+    width = max(map(len, SUMMARIES))
+    lines += [f"  {name:<{width}}  {summary}" for name, summary in SUMMARIES.items()]
     return "\n".join([*lines, "", "`tierwise COMMAND --help` shows a command's options."])
 
 

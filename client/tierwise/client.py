@@ -19,7 +19,6 @@ from tierwise.core import (
     ClientStatus,
     Prompt,
     provider_settings,
-    router_address,
 )
 from tierwise.decisions import Decision
 from tierwise.errors import ConfigurationError
@@ -39,7 +38,7 @@ from tierwise.execution.effects import (
 from tierwise.providers.base import HttpReply
 from tierwise.providers.registry import ProviderSettings
 from tierwise.reporting.outcome import Verdict
-from tierwise.router_channel import RouterAccess, Token
+from tierwise.router_channel import RouterAccess, Token, router_address
 from tierwise.routing import RoutingOptions
 from tierwise.settings import ClientSettings
 from tierwise.transport import OpenStream, Transport

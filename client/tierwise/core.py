@@ -42,13 +42,6 @@ if TYPE_CHECKING:
 EXPLAIN_TIMEOUT_S = 10.0
 """Explaining a decision takes many times as long as making it."""
 
-DEFAULT_ROUTER = "localhost:50051"
-
-_GRPC_SCHEMES = frozenset({"dns", "unix", "unix-abstract", "vsock", "ipv4", "ipv6", "xds"})
-"""Of names: https://grpc.github.io/grpc/core/md_doc_naming.html"""
-
-_HIGHEST_PORT = 65535
-
 Prompt = str | Sequence[Message] | ChatRequest
 """What a chat may begin with: a prompt, a conversation, or a whole request."""
 
@@ -235,26 +228,3 @@ def provider_settings(
     if not isinstance(given, Mapping | None):
         raise ConfigurationError("providers: give a mapping of provider ids to ProviderSettings")
     return dict(given or {})
-
-
-def router_address(given: str | None) -> str:
-    """Returns the router's address: as given, else from `TIERWISE_SERVER`, else local.
-
-    Raises:
-        ConfigurationError: It has no port.
-    """
-    address = str(given or "") or os.environ.get("TIERWISE_SERVER") or DEFAULT_ROUTER
-    if not (_by_scheme(address) or _has_port(address)):
-        raise ConfigurationError(f"router {address!r}: say HOST:PORT")
-    return address
-
-
-def _by_scheme(address: str) -> bool:
-    """Returns whether gRPC is told how to find the router, not only where."""
-    return address.partition(":")[0] in _GRPC_SCHEMES
-
-
-def _has_port(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and 0 < int(port) <= _HIGHEST_PORT
-    return bool(host) and "/" not in host and is_port

@@ -22,6 +22,36 @@ Options: TypeAlias = Sequence[tuple[str, Any]]
 SYSTEM_CA = "system"
 """Stands for the authorities that gRPC brings along."""
 
+DEFAULT_ROUTER = "localhost:50051"
+
+_GRPC_SCHEMES = frozenset({"dns", "unix", "unix-abstract", "vsock", "ipv4", "ipv6", "xds"})
+"""Of names: https://grpc.github.io/grpc/core/md_doc_naming.html"""
+
+_HIGHEST_PORT = 65535
+
+
+def router_address(given: str | None) -> str:
+    """Returns the router's address: as given, else from `TIERWISE_SERVER`, else local.
+
+    Raises:
+        ConfigurationError: It has no port.
+    """
+    address = str(given or "") or os.environ.get("TIERWISE_SERVER") or DEFAULT_ROUTER
+    if not (_by_scheme(address) or _has_port(address)):
+        raise ConfigurationError(f"router {address!r}: say HOST:PORT")
+    return address
+
+
+def _by_scheme(address: str) -> bool:
+    """Returns whether gRPC is told how to find the router, not only where."""
+    return address.partition(":")[0] in _GRPC_SCHEMES
+
+
+def _has_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) <= _HIGHEST_PORT
+    return bool(host) and "/" not in host and is_port
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RouterAccess:

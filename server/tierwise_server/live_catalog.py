@@ -56,7 +56,8 @@ class FaultyCatalogError(Exception):
     """A catalog whose files do not load."""
 
     def __init__(self, catalog: str, faults: tuple[Fault, ...]) -> None:
-        super().__init__(f"the files of catalog {catalog!r} have {len(faults)} faults")
+        count = f"{len(faults)} fault{'' if len(faults) == 1 else 's'}"
+        super().__init__(f"the files of catalog {catalog!r} have {count}")
         self.catalog = catalog
         self.faults = faults
 

@@ -105,7 +105,7 @@ def test_a_rollout_shows_who_is_away_and_whose_files_are_faulty(
     faulty, away, summary = ended.stdout.splitlines()
     assert "the first in tiers/mid.yaml:" in faulty
     assert "UNAVAILABLE" in away
-    assert summary == "not converged: 2 replicas, 1 revisions"
+    assert summary == "not converged: 2 replicas, 1 revision"
 
 
 def test_a_rollout_looks_names_up(

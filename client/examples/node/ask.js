@@ -7,6 +7,7 @@ const [address = "127.0.0.1:50051", prompt = "tl;dr of this thread"] = process.a
 const { OPENAI_API_KEY: key, OPENAI_BASE_URL: baseUrl = "https://api.openai.com/v1" } = process.env;
 
 async function main() {
+  if (!key) throw new Error("set OPENAI_API_KEY");
   const router = connect(address);
   try {
     // The router must plan nothing that this program has no key for.

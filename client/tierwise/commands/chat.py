@@ -16,9 +16,9 @@ from tierwise.chat_response import Attempt, ChatResponse
 from tierwise.client import Client
 from tierwise.commands.render import dollars
 from tierwise.commands.router import add_server_options
-from tierwise.core import DEFAULT_ROUTER
 from tierwise.errors import ConfigurationError
 from tierwise.messages import ChatRequest, Message, system, user
+from tierwise.router_channel import DEFAULT_ROUTER
 from tierwise.routing import Priority, RequiredQuality, RoutingOptions
 from tierwise.settings import ClientSettings
 
@@ -57,7 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--priority", choices=("cost", "latency", "quality"), help="What to rank models by."
     )
-    parser.add_argument("--max-output-tokens", type=int, metavar="N")
+    parser.add_argument(
+        "--max-output-tokens",
+        type=int,
+        metavar="N",
+        help="Most tokens of the answer; default: what the model allows.",
+    )
     parser.add_argument(
         "--router-timeout",
         type=float,
@@ -66,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         help="How long to wait for the router; default 2.",
     )
     parser.add_argument("--json", action="store_true", help="Print one JSON object, unstreamed.")
-    add_server_options(parser, required=False, otherwise=f"Without it, {DEFAULT_ROUTER} is asked.")
+    add_server_options(
+        parser, required=False, otherwise=f"Without a server, {DEFAULT_ROUTER} is asked."
+    )
     return parser
 
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 NANO_PER_USD = 1_000_000_000
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number and what it counts, as in `1 replica` and `2 replicas`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def milliseconds(duration: Duration) -> float:
     """Returns a duration in milliseconds."""
     return duration.seconds * 1e3 + duration.nanos / 1e6

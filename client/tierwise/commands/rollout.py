@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import grpc
 
+from tierwise.commands.render import counted
 from tierwise.commands.router import add_server_options, servers_of
 from tierwise.errors import ConfigurationError, router_error
 from tierwise.router_channel import Options, RouterAccess
@@ -73,8 +74,8 @@ def main(argv: Sequence[str]) -> int:
             print(f"{one.address:<24} {one.revision or '-':<18} {_state(one)}")
         revisions = {one.revision for one in replicas}
         print(
-            f"{'converged' if done else 'not converged'}: {len(replicas)} replicas,"
-            f" {len(revisions - {''})} revisions"
+            f"{'converged' if done else 'not converged'}: {counted(len(replicas), 'replica')},"
+            f" {counted(len(revisions - {''}), 'revision')}"
         )
     return 0 if done else 1
 
@@ -116,7 +117,7 @@ def _ask(address: str, options: Options, catalog: str, timeout_s: float) -> Repl
         address=address,
         revision=status.revision,
         is_current=status.state == CatalogState.CATALOG_STATE_CURRENT,
-        problem=f"its files have {count} faults, the first in {first}" if count else "",
+        problem=f"its files have {counted(count, 'fault')}, the first in {first}" if count else "",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import grpc
 
 from tierwise.errors import ConfigurationError, router_error
-from tierwise.router_channel import RouterAccess
+from tierwise.router_channel import RouterAccess, router_address
 from tierwise.v1.catalog_service_pb2 import (
     GetCandidateStatusRequest,
     GetCandidateStatusResponse,
@@ -89,7 +89,7 @@ def add_server_options(
     parser: argparse.ArgumentParser,
     *,
     required: bool,
-    otherwise: str = "Without it, the decision is made in this process.",
+    otherwise: str = "Without a server, the decision is made in this process.",
     several: bool = False,
     timeout_s: float = 30,
 ) -> None:
@@ -109,10 +109,11 @@ def add_server_options(
         # To a default `append` would add.
         default=None if several else os.environ.get("TIERWISE_SERVER"),
         required=required and "TIERWISE_SERVER" not in os.environ,
-        help="Server to ask; also TIERWISE_SERVER. TIERWISE_SERVER_CA, TIERWISE_CLIENT_CERTIFICATE"
-        " and TIERWISE_CLIENT_KEY are for TLS, TIERWISE_TOKEN is a bearer token."
+        help="Server to ask; by default TIERWISE_SERVER."
         + (" Repeat it for each replica." if several else "")
-        + ("" if required else f" {otherwise}"),
+        + ("" if required else f" {otherwise}")
+        + " The variables TIERWISE_SERVER_CA, TIERWISE_CLIENT_CERTIFICATE and TIERWISE_CLIENT_KEY"
+        " are for TLS, TIERWISE_TOKEN is a bearer token.",
     )
     parser.add_argument(
         "--timeout",
@@ -130,8 +131,12 @@ def servers_of(arguments: argparse.Namespace) -> list[str]:
 
 @contextmanager
 def open_remote(server: str, timeout_s: float) -> Iterator[RemoteRouter]:
-    """Connects to a server for as long as the context lasts."""
-    with RouterAccess.of(server).channel() as channel:
+    """Connects to a server for as long as the context lasts.
+
+    Raises:
+        ConfigurationError: The address has no port, or the set-up of TLS or the token is wrong.
+    """
+    with RouterAccess.of(router_address(server)).channel() as channel:
         yield RemoteRouter(channel, timeout_s)
 
 

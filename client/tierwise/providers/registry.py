@@ -85,7 +85,9 @@ class ProviderRegistry:
             if not self._may_call(one)
         }
         own = ", ".join(self.callable_ids()) or "no provider"
-        return f"this client can call {own}; others need {', '.join(sorted(missing))}"
+        return (
+            f"this client can call {own}; to call others, set any of {', '.join(sorted(missing))}"
+        )
 
     def resolve(self, model: Model) -> tuple[Provider, Endpoint]:
         """Returns how to call a model.

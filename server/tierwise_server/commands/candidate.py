@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     taken.add_argument("candidate", type=Path, help="Folder of the candidate.")
     taken.add_argument("live", type=Path, help="Folder that is served, or the link to it.")
-    add_server_options(taken, required=False, otherwise="Without it, no comparison is looked at.")
+    add_server_options(
+        taken, required=False, otherwise="Without a server, no comparison is looked at."
+    )
     taken.add_argument("--catalog", default="", help="Name of the catalog on the server.")
     taken.add_argument("--yes", action="store_true", help="Ask nothing.")
     taken.set_defaults(run=_promote)
@@ -93,7 +95,7 @@ def _add_compare(actions: Any) -> None:  # noqa: ANN401 - the library's private 
     )
     compared.add_argument("--ledger", metavar="URL", help="As in `tierwise report`.")
     compared.add_argument("--since", metavar="DATE", help="First day in UTC, as 2026-01-31.")
-    add_server_options(compared, required=False, otherwise="Without it, name the revisions.")
+    add_server_options(compared, required=False, otherwise="Without a server, name the revisions.")
     compared.add_argument("--catalog", default="", help="Name of the catalog on the server.")
     compared.add_argument("--json", action="store_true", help="Print one JSON object.")
     compared.set_defaults(run=_compare)

@@ -107,12 +107,12 @@ def test_advice_says_what_can_be_called_and_what_would_help(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     advice = ProviderRegistry({}).advice()
-    assert advice.startswith("this client can call no provider; others need ")
+    assert advice.startswith("this client can call no provider; to call others, set any of ")
     for one in KNOWN.values():
         assert (one.key_variable or f"providers={{{one.provider_id!r}: ") in advice
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     advice = ProviderRegistry({"vllm": ProviderSettings()}).advice()
-    assert advice.startswith("this client can call openai, vllm; others need ")
+    assert advice.startswith("this client can call openai, vllm; to call others, set any of ")
     assert " OPENAI_API_KEY" not in advice
     assert "'vllm'" not in advice
     assert KEY not in advice
