@@ -5,6 +5,7 @@ Belongs to the event loop, but for `check_sent`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -154,18 +155,27 @@ class PromptVectors:
         if not is_whole or not is_weak(leads, catalog.margin):
             return embedded
         rank = close_decision(catalog, opening, leads).tier.rank
-        for rest in without_asides(query.embedded_text):
-            try:
-                other = await self._embed(snapshot, rest, query, deadline)
-            except (QueueFullError, TooLateError, DeadlinePassedError):
-                # What there is to decide by is enough.
-                break
+        # Side by side, so that they take no longer than one.
+        others = await asyncio.gather(
+            *(
+                self._embed(snapshot, rest, query, deadline)
+                for rest in without_asides(query.embedded_text)
+            ),
+            return_exceptions=True,
+        )
+        encoding_s, longest_s = embedded.encoding_s, 0.0
+        for other in others:
+            if isinstance(other, QueueFullError | TooLateError | DeadlinePassedError):
+                continue  # what there is to decide by is enough
+            if isinstance(other, BaseException):
+                raise other
+            longest_s = max(longest_s, other.encoding_s)
             without = other.known.leads_by(snapshot.scorer)
             its_rank = close_decision(catalog, opening, without).tier.rank
             if its_rank < rank:
                 # What is known of the rest alone is not to take the answer to the whole prompt.
                 rank, embedded = its_rank, replace(other, respelt=True, aside_left=True)
-        return embedded
+        return replace(embedded, encoding_s=encoding_s + longest_s)
 
     async def _embed(
         self, snapshot: Snapshot, written: str, query: Query, deadline: float | None
