@@ -6,6 +6,7 @@ Belongs to the event loop, but for `check_sent`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -36,6 +37,8 @@ class Embedded:
     """Wait for a lane, in seconds."""
     encoding_s: float = 0.0
     """Time in the encoder, in seconds."""
+    scoring_s: float = 0.0
+    """Time that comparing it with utterances has taken already, in seconds."""
     cached: bool = False
     respelt: bool = False
     """Whether it was put right first, so that it is also what another text became."""
@@ -149,7 +152,9 @@ class PromptVectors:
         if query.sent_vector is not None:
             return Embedded(known=Known(vector=unit_of(query.sent_vector.values)))
         embedded = await self._embed(snapshot, query.embedded_text, query, deadline)
-        catalog, leads = snapshot.catalog, embedded.known.leads_by(snapshot.scorer)
+        catalog, started = snapshot.catalog, time.perf_counter()
+        leads = embedded.known.leads_by(snapshot.scorer)
+        embedded = replace(embedded, scoring_s=time.perf_counter() - started)
         # Where turns were joined or lines left out, no clause is beside the request.
         is_whole = query.embedded_text in query.request.text
         if not is_whole or not is_weak(leads, catalog.margin):
@@ -163,7 +168,7 @@ class PromptVectors:
             ),
             return_exceptions=True,
         )
-        encoding_s, longest_s = embedded.encoding_s, 0.0
+        encoding_s, scoring_s, longest_s = embedded.encoding_s, embedded.scoring_s, 0.0
         for other in others:
             if isinstance(other, QueueFullError | TooLateError | DeadlinePassedError):
                 continue  # what there is to decide by is enough
@@ -175,7 +180,7 @@ class PromptVectors:
             if its_rank < rank:
                 # What is known of the rest alone is not to take the answer to the whole prompt.
                 rank, embedded = its_rank, replace(other, respelt=True, aside_left=True)
-        return replace(embedded, encoding_s=encoding_s + longest_s)
+        return replace(embedded, encoding_s=encoding_s + longest_s, scoring_s=scoring_s)
 
     async def _embed(
         self, snapshot: Snapshot, written: str, query: Query, deadline: float | None

@@ -397,7 +397,7 @@ class Router:
             timings=Timings(
                 queue_s=embedded.queue_s if embedded is not None else 0.0,
                 encoding_s=embedded.encoding_s if embedded is not None else 0.0,
-                scoring_s=scored - scoring_started,
+                scoring_s=scored - scoring_started + (embedded.scoring_s if embedded else 0.0),
                 total_s=time.perf_counter() - started,
                 vector_cached=embedded is not None and embedded.cached,
             ),
